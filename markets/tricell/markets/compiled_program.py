@@ -1,0 +1,368 @@
+"""A linear Pyomo model, walked once and then solved many times by a warm HiGHS.
+
+The Pyomo model stays the readable definition of a problem. Rebuilding or re-walking it for every
+slot would cost more than solving it, so `compile_program` walks it once: every entry of every
+mutable `pyomo.environ.Param` becomes one coordinate of a vector *theta*, and the cost vector,
+column bounds and row bounds become sparse affine maps of theta::
+
+    minimise  (c0 + C theta)' x
+    subject to  rl0 + RL theta <= A x <= ru0 + RU theta,   lb0 + LB theta <= x <= ub0 + UB theta
+
+The matrix A must not depend on theta. A slot sets theta with numpy and calls `solve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import highspy
+import numpy as np
+import pyomo.environ as pe
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from pyomo.common.collections import ComponentSet
+from pyomo.core.expr.visitor import identify_mutable_parameters, replace_expressions
+from pyomo.repn.linear import LinearRepnVisitor
+from pyomo.repn.parameterized import ParameterizedLinearRepnVisitor
+from pyomo.repn.util import OrderedVarRecorder
+
+from tricell.errors import MarketError
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+HIGHS_OPTIONS: dict[str, Any] = {
+    "output_flag": False,
+    "threads": 1,
+    "presolve": "off",
+    "solver": "simplex",
+    # With the default perturbation one warm solve in about a hundred came back with status
+    # "Unknown" and prices wrong in the third digit.
+    "dual_simplex_cost_perturbation_multiplier": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """`constant + matrix @ theta`, restricted to the entries that depend on theta."""
+
+    constant: Floats
+    matrix: sp.csr_matrix
+
+    @property
+    def moving(self) -> Indices:
+        """Positions whose value depends on theta."""
+        return np.flatnonzero(np.diff(self.matrix.indptr)).astype(np.int64)
+
+    def __call__(self, theta: Floats) -> Floats:
+        """Evaluate at theta."""
+        return np.asarray(self.constant + self.matrix @ theta, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """The data of a compiled program: matrix, and affine maps of theta.
+
+    `cost`, `column_lower` and `column_upper` have one entry per column, `row_lower` and
+    `row_upper` one per row; `sense` is +1 for a minimisation and -1 for a maximisation (the
+    stored problem is always a minimisation).
+    """
+
+    matrix: sp.csc_matrix
+    cost: AffineMap
+    column_lower: AffineMap
+    column_upper: AffineMap
+    row_lower: AffineMap
+    row_upper: AffineMap
+    sense: float
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One optimum: `values` per column, `row_duals` per row (d objective / d right-hand side).
+
+    `cold` tells that the warm start had to be thrown away. The arrays belong to the caller.
+    """
+
+    values: Floats
+    row_duals: Floats
+    objective: float
+    cold: bool
+
+
+class _AffineRows:
+    """Collects `constant + sum(coefficient * theta[k])` for many rows."""
+
+    def __init__(self, size: int, fill: float) -> None:
+        self.constant = np.full(size, fill)
+        self._row: list[int] = []
+        self._coordinate: list[int] = []
+        self._coefficient: list[float] = []
+
+    def put(self, row: int, constant: float, terms: Iterable[tuple[int, float]]) -> None:
+        self.constant[row] = constant
+        for coordinate, coefficient in terms:
+            self._row.append(row)
+            self._coordinate.append(coordinate)
+            self._coefficient.append(coefficient)
+
+    def map(self, theta_size: int) -> AffineMap:
+        shape = (len(self.constant), theta_size)
+        entries = (self._coefficient, (self._row, self._coordinate))
+        return AffineMap(self.constant, sp.csr_matrix(entries, shape=shape))
+
+
+Affine = tuple[float, list[tuple[int, float]]]
+
+
+def _minus(left: Affine, right: Affine) -> Affine:
+    return left[0] - right[0], left[1] + [(k, -v) for k, v in right[1]]
+
+
+class _Walker:
+    """Reads Pyomo expressions as linear forms whose coefficients are affine in theta."""
+
+    def __init__(self, parameters: list[Any]) -> None:
+        # The parametrised visitor needs variables, not Params, to stand for theta.
+        shadow = pe.ConcreteModel()
+        shadow.theta = pe.Var(range(len(parameters)))
+        self._stand_ins = list(shadow.theta.values())
+        self._owner = shadow
+        self._substitute = {id(p): v for p, v in zip(parameters, self._stand_ins, strict=True)}
+        self._coordinate = {id(v): k for k, v in enumerate(self._stand_ins)}
+        self._coordinate |= {id(p): k for k, p in enumerate(parameters)}
+        # One visitor each, reused: recreating them makes the walk quadratic.
+        self._plain = LinearRepnVisitor({}, var_recorder=OrderedVarRecorder({}, {}, None))
+        self._parametrised = ParameterizedLinearRepnVisitor(
+            {},
+            wrt=ComponentSet(self._stand_ins),
+            var_recorder=OrderedVarRecorder({}, {}, None),
+        )
+
+    def _depends_on_theta(self, expression: Any) -> bool:
+        return any(id(p) in self._coordinate for p in identify_mutable_parameters(expression))
+
+    def affine(self, expression: Any) -> Affine:
+        """Return (constant, terms in theta) of an expression without variables."""
+        if isinstance(expression, int | float | np.number):
+            return float(expression), []
+        coordinate = self._coordinate.get(id(expression))
+        if coordinate is not None:
+            return 0.0, [(coordinate, 1.0)]
+        if not expression.is_expression_type():
+            return float(pe.value(expression)), []
+        form = self._plain.walk_expression(replace_expressions(expression, self._substitute))
+        if form.nonlinear is not None:
+            raise MarketError(f"the expression {expression} is not linear in its parameters")
+        terms = [(self._coordinate[key], value) for key, value in form.linear.items()]
+        return float(form.constant), terms
+
+    def linear(self, expression: Any, where: str) -> Any:
+        """Return Pyomo's linear representation of an expression in the model's variables."""
+        if self._depends_on_theta(expression):
+            expression = replace_expressions(expression, self._substitute)
+            form = self._parametrised.walk_expression(expression)
+        else:
+            form = self._plain.walk_expression(expression)
+        if form.nonlinear is not None:
+            raise MarketError(f"{where} is not linear; only linear programs can be compiled")
+        return form
+
+
+def _mutable_parameters(model: pe.ConcreteModel) -> Iterator[tuple[str, list[Any]]]:
+    for parameter in model.component_objects(pe.Param, active=True):
+        if parameter.mutable:
+            yield parameter.name, list(parameter.values())
+
+
+class CompiledProgram:
+    """A linear Pyomo model as arrays, with a HiGHS instance that stays warm between solves.
+
+    Attributes
+    ----------
+    theta : Floats
+        Current value of every mutable parameter entry. Write it through `parameter(name)`.
+    form : LinearForm
+        The arrays of the program.
+    cold_starts : int
+        How often a warm solve did not end optimal and was repeated from scratch.
+    """
+
+    def __init__(self, model: pe.ConcreteModel) -> None:
+        self._slices, parameters = self._number_parameters(model)
+        self.theta = np.array([pe.value(p) for p in parameters], dtype=np.float64)
+        columns = list(model.component_data_objects(pe.Var, active=True))
+        rows = list(model.component_data_objects(pe.Constraint, active=True))
+        self._column = {id(v): k for k, v in enumerate(columns)}
+        self._row = {id(c): k for k, c in enumerate(rows)}
+        self.form = self._walk(model, columns, rows, _Walker(parameters))
+        self.cold_starts = 0
+        self._highs = self._load()
+        self._prepare_updates()
+
+    @staticmethod
+    def _number_parameters(model: pe.ConcreteModel) -> tuple[dict[str, slice], list[Any]]:
+        slices: dict[str, slice] = {}
+        parameters: list[Any] = []
+        for name, entries in _mutable_parameters(model):
+            slices[name] = slice(len(parameters), len(parameters) + len(entries))
+            parameters += entries
+        return slices, parameters
+
+    def _walk(
+        self, model: pe.ConcreteModel, columns: list[Any], rows: list[Any], walker: _Walker
+    ) -> LinearForm:
+        size = len(self.theta)
+        sense, cost = self._walk_objective(model, len(columns), walker)
+        lower, upper = _AffineRows(len(columns), -np.inf), _AffineRows(len(columns), np.inf)
+        for k, variable in enumerate(columns):
+            if variable.lower is not None:
+                lower.put(k, *walker.affine(variable.lower))
+            if variable.upper is not None:
+                upper.put(k, *walker.affine(variable.upper))
+        row_lower, row_upper = _AffineRows(len(rows), -np.inf), _AffineRows(len(rows), np.inf)
+        entries: list[tuple[int, int, float]] = []
+        for k, constraint in enumerate(rows):
+            low, body, high = constraint.to_bounded_expression()
+            form = walker.linear(body, f"constraint {constraint.name}")
+            offset = walker.affine(form.constant)
+            for key, coefficient in form.linear.items():
+                value, terms = walker.affine(coefficient)
+                if terms:
+                    raise MarketError(
+                        f"constraint {constraint.name}: the coefficient of a variable depends on "
+                        "a mutable parameter; only costs, bounds and right-hand sides may"
+                    )
+                entries.append((k, self._column[key], value))
+            if low is not None:
+                row_lower.put(k, *_minus(walker.affine(low), offset))
+            if high is not None:
+                row_upper.put(k, *_minus(walker.affine(high), offset))
+        row, column, value = zip(*entries, strict=True) if entries else ((), (), ())
+        shape = (len(rows), len(columns))
+        return LinearForm(
+            matrix=sp.csc_matrix((value, (row, column)), shape=shape),
+            cost=cost.map(size),
+            column_lower=lower.map(size),
+            column_upper=upper.map(size),
+            row_lower=row_lower.map(size),
+            row_upper=row_upper.map(size),
+            sense=sense,
+        )
+
+    def _walk_objective(
+        self, model: pe.ConcreteModel, n_columns: int, walker: _Walker
+    ) -> tuple[float, _AffineRows]:
+        objective = next(model.component_data_objects(pe.Objective, active=True))
+        sense = 1.0 if objective.sense == pe.minimize else -1.0
+        cost = _AffineRows(n_columns, 0.0)
+        form = walker.linear(objective.expr, "the objective")
+        for key, coefficient in form.linear.items():
+            constant, terms = walker.affine(coefficient)
+            cost.put(self._column[key], sense * constant, [(k, sense * v) for k, v in terms])
+        return sense, cost
+
+    def _load(self) -> highspy.Highs:
+        form, theta = self.form, self.theta
+        program = highspy.HighsLp()
+        program.num_row_, program.num_col_ = form.matrix.shape
+        program.col_cost_ = form.cost(theta)
+        program.col_lower_, program.col_upper_ = form.column_lower(theta), form.column_upper(theta)
+        program.row_lower_, program.row_upper_ = form.row_lower(theta), form.row_upper(theta)
+        program.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+        program.a_matrix_.start_ = form.matrix.indptr
+        program.a_matrix_.index_ = form.matrix.indices
+        program.a_matrix_.value_ = form.matrix.data
+        highs = highspy.Highs()
+        for option, value in HIGHS_OPTIONS.items():
+            highs.setOptionValue(option, value)
+        highs.passModel(program)
+        return highs
+
+    def _prepare_updates(self) -> None:
+        """Stack the moving entries of all five maps into one matrix: one product per slot."""
+        form = self.form
+        self._moving_costs = form.cost.moving.astype(np.int32)
+        self._moving_columns = np.union1d(
+            form.column_lower.moving, form.column_upper.moving
+        ).astype(np.int32)
+        self._moving_rows = np.union1d(form.row_lower.moving, form.row_upper.moving).astype(
+            np.int32
+        )
+        parts = (
+            (form.cost, self._moving_costs),
+            (form.column_lower, self._moving_columns),
+            (form.column_upper, self._moving_columns),
+            (form.row_lower, self._moving_rows),
+            (form.row_upper, self._moving_rows),
+        )
+        self._stacked = sp.vstack([m.matrix[rows] for m, rows in parts], format="csr")
+        self._stacked_constant = np.concatenate([m.constant[rows] for m, rows in parts])
+        self._splits = np.cumsum([len(rows) for _, rows in parts])[:-1]
+        self._matrix_t = form.matrix.T.tocsr()
+        theta = self.theta
+        self.cost = form.cost(theta)
+        self.lower, self.upper = form.column_lower(theta), form.column_upper(theta)
+
+    def parameter(self, name: str) -> Floats:
+        """Return the writable part of theta of a mutable Param, in the Param's index order."""
+        return self.theta[self._slices[name]]
+
+    def columns(self, variable: pe.Var) -> Indices:
+        """Return the column numbers of an indexed or scalar variable, in its index order."""
+        return np.array([self._column[id(v)] for v in variable.values()], dtype=np.int64)
+
+    def rows(self, constraint: pe.Constraint) -> Indices:
+        """Return the row numbers of a constraint, in its index order."""
+        return np.array([self._row[id(c)] for c in constraint.values()], dtype=np.int64)
+
+    def solve(self) -> Solution:
+        """Solve at the current theta, warm from the last basis.
+
+        Raises
+        ------
+        MarketError
+            If the program is infeasible, unbounded or cannot be solved even from scratch.
+        """
+        self.update()
+        return self.run()
+
+    def update(self) -> None:
+        """Hand the costs and bounds that follow from theta to HiGHS."""
+        moved = self._stacked_constant + self._stacked @ self.theta
+        cost, lower, upper, row_lower, row_upper = np.split(moved, self._splits)
+        columns, rows, highs = self._moving_columns, self._moving_rows, self._highs
+        self.cost[self._moving_costs] = cost
+        self.lower[columns], self.upper[columns] = lower, upper
+        highs.changeColsCost(len(cost), self._moving_costs, cost)
+        highs.changeColsBounds(len(columns), columns, lower, upper)
+        highs.changeRowsBounds(len(rows), rows, row_lower, row_upper)
+
+    def run(self) -> Solution:
+        """Run HiGHS on what it holds; repeat from scratch if the warm start fails."""
+        highs, cold = self._highs, False
+        highs.run()
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            cold = True
+            self.cold_starts += 1
+            highs.clearSolver()
+            highs.run()
+            status = highs.getModelStatus()
+            if status != highspy.HighsModelStatus.kOptimal:
+                raise MarketError(
+                    f"HiGHS ended with status {highs.modelStatusToString(status)!r}; "
+                    "the program has no optimum that could be found"
+                )
+        solution = highs.getSolution()
+        return Solution(
+            values=np.array(solution.col_value),
+            row_duals=np.array(solution.row_dual),
+            objective=self.form.sense * highs.getObjectiveValue(),
+            cold=cold,
+        )
+
+    def reduced_costs(self, row_duals: Floats) -> Floats:
+        """Return c - A'y of the current slot, one entry per column (minimisation sign)."""
+        return np.asarray(self.cost - self._matrix_t @ row_duals, dtype=np.float64)

@@ -1,0 +1,224 @@
+"""Datasets that follow the layout: the right type, unit, gap value, packing and axes.
+
+Everything here works on an open h5py file and knows nothing about a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tricell.errors import ResultsError
+from tricell.results import layout
+from tricell.results.packing import Deflate, append_chunks
+
+Columns: TypeAlias = Mapping[str, Any]
+"""Column name -> array, or sequence of numbers, texts or instants; None is a gap."""
+Column: TypeAlias = NDArray[Any]
+
+TEXT = h5py.string_dtype("utf-8")
+ROWS_PER_TABLE_CHUNK = 8192
+
+
+def storable_text(value: object) -> str:
+    """Make a text that HDF5 can hold: None is empty, NUL and lone surrogates are replaced."""
+    text = "" if value is None else str(value)
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def epoch_seconds(times: ArrayLike) -> NDArray[np.int64]:
+    """Turn instants (numpy datetime64, or already seconds since 1970 UTC) into seconds."""
+    values = np.asarray(times)
+    if values.dtype.kind == "M":
+        values = values.astype("datetime64[s]")
+    return values.astype(np.int64)
+
+
+def encoded(variable: layout.Variable, values: ArrayLike, where: str) -> Column:
+    """Give the values in the type that the layout prescribes.
+
+    Parameters
+    ----------
+    variable
+        What the layout says about them.
+    values
+        Numbers, instants or texts, one-dimensional; None is a gap.
+    where
+        Named in the error message.
+
+    Raises
+    ------
+    ResultsError
+        If the values are not of that kind or not one-dimensional.
+    """
+    try:
+        column = _converted(variable, values)
+    except (TypeError, ValueError) as error:
+        raise ResultsError(
+            f"{where}: expected values of type {variable.dtype} [{variable.unit or 'text'}] "
+            f"({variable.meaning}), but: {error}"
+        ) from error
+    if column.ndim != 1:
+        raise ResultsError(f"{where}: expected one column, got an array of shape {column.shape}")
+    return column
+
+
+def _converted(variable: layout.Variable, values: ArrayLike) -> Column:
+    if variable.dtype == "str":
+        texts = np.asarray(values, dtype=object)
+        flat = [storable_text(value) for value in texts.ravel().tolist()]
+        return np.array(flat, dtype=object).reshape(texts.shape)
+    if variable.is_time:
+        return epoch_seconds(values)
+    numbers: Column = np.asarray(values, dtype=variable.dtype)
+    return numbers
+
+
+def checked_table(table: layout.Table, columns: Columns) -> dict[str, Column]:
+    """Give the columns of a table in the layout's order and types.
+
+    Raises
+    ------
+    ResultsError
+        If a column is unknown, missing, of another length, or if ids repeat.
+    """
+    where = layout.table_path(table.name)
+    _refuse_unknown(columns, [column.name for column in table.columns], where)
+    missing = [c.name for c in table.columns if c.required and c.name not in columns]
+    if missing:
+        raise ResultsError(f"{where}: the columns {', '.join(missing)} are missing")
+    checked = {
+        column.name: encoded(column, columns[column.name], f"{where}/{column.name}")
+        for column in table.columns
+        if column.name in columns
+    }
+    lengths = {name: values.size for name, values in checked.items()}
+    if len(set(lengths.values())) > 1:
+        raise ResultsError(f"{where}: the columns differ in length: {lengths}")
+    if table.has_ids:
+        _refuse_repeated(checked[table.axis], where)
+    return checked
+
+
+def _refuse_unknown(given: Iterable[str], allowed: Sequence[str], where: str) -> None:
+    unknown = [name for name in given if name not in allowed]
+    if unknown:
+        raise ResultsError(
+            f"{where}: {', '.join(map(repr, unknown))} is not in schema {layout.SCHEMA_VERSION}; "
+            f"allowed: {', '.join(allowed)}"
+        )
+
+
+def _refuse_repeated(ids: Column, where: str) -> None:
+    names, counts = np.unique(ids.astype(str), return_counts=True)
+    if names.size < ids.size:
+        first = str(names[counts > 1][0])
+        raise ResultsError(f"{where}: the id {first!r} stands in more than one row; ids are unique")
+
+
+def create_axis(
+    group: h5py.Group, variable: layout.Variable, values: Column, *, grows: bool = False
+) -> h5py.Dataset:
+    """Write the coordinates of an axis as a dimension scale."""
+    axis = _create(group, variable, values, (layout.ROWS_PER_CHUNK,) if grows else None, None)
+    axis.make_scale(variable.name)
+    return axis
+
+
+def create_series(
+    group: h5py.Group, variable: layout.Variable, axes: Sequence[h5py.Dataset], gzip_level: int
+) -> h5py.Dataset:
+    """Create an empty variable of shape (0,) or (0, entities) that grows in time."""
+    entities = axes[1].size if len(axes) > 1 else None
+    shape = (0,) if entities is None else (0, entities)
+    empty = np.empty(shape, variable.dtype)
+    series = _create(group, variable, empty, layout.chunk_shape(entities), gzip_level)
+    _attach(series, axes)
+    return series
+
+
+def create_table(
+    parent: h5py.Group,
+    table: layout.Table,
+    columns: Mapping[str, Column],
+    gzip_level: int,
+    *,
+    grows: bool = False,
+) -> h5py.Group:
+    """Write a table of checked columns with its axis."""
+    group = parent.create_group(table.name, track_order=True)
+    group.attrs["long_name"] = table.meaning
+    id_column = table.column(table.axis)
+    if id_column is not None:
+        axis = create_axis(group, id_column, columns[table.axis])
+    else:
+        rows = np.arange(next(iter(columns.values())).size, dtype=np.int64)
+        row_number = layout.Variable(table.axis, "i8", "1", "row number")
+        axis = create_axis(group, row_number, rows, grows=grows)
+    chunk = (ROWS_PER_TABLE_CHUNK,) if grows else None
+    for column in table.columns:
+        if column.name in columns and column.name != table.axis:
+            values = columns[column.name]
+            _attach(_create(group, column, values, chunk, gzip_level), [axis])
+    return group
+
+
+def _create(
+    group: h5py.Group,
+    variable: layout.Variable,
+    values: Column,
+    chunk: tuple[int, ...] | None,
+    gzip_level: int | None,
+) -> h5py.Dataset:
+    is_text = variable.dtype == "str"
+    packed = not is_text and gzip_level is not None and (chunk is not None or values.size > 0)
+    packing: dict[str, Any] = {}
+    if packed:
+        packing = {"compression": "gzip", "compression_opts": gzip_level, "shuffle": True}
+    dataset = group.create_dataset(
+        variable.name,
+        data=values,
+        dtype=TEXT if is_text else variable.dtype,
+        chunks=chunk if chunk is not None else (True if packed else None),
+        maxshape=(None, *values.shape[1:]) if chunk is not None else None,
+        fillvalue=np.nan if variable.is_float else None,
+        track_order=True,
+        **packing,
+    )
+    _describe(dataset, variable)
+    return dataset
+
+
+def _describe(dataset: h5py.Dataset, variable: layout.Variable) -> None:
+    attributes = dataset.attrs
+    attributes["long_name"] = variable.meaning
+    if variable.unit:
+        attributes["units"] = variable.unit
+    if variable.is_time:
+        attributes["calendar"] = layout.TIME_CALENDAR
+    if variable.is_float:
+        attributes.create("_FillValue", np.nan, dtype=variable.dtype)
+    if variable.flags:
+        values = [flag.value for flag in variable.flags]
+        attributes.create("flag_values", np.array(values, variable.dtype))
+        attributes["flag_meanings"] = " ".join(flag.word for flag in variable.flags)
+
+
+def _attach(dataset: h5py.Dataset, axes: Sequence[h5py.Dataset]) -> None:
+    for number, axis in enumerate(axes):
+        dataset.dims[number].attach_scale(axis)
+
+
+def append(dataset: h5py.Dataset, rows: Column, deflate: Deflate | None = None) -> None:
+    """Add rows at the end of a growing dataset; whole chunks are packed by `deflate` if given."""
+    height = dataset.chunks[0]
+    if deflate is not None and dataset.shape[0] % height == 0 and rows.shape[0] == height:
+        append_chunks(dataset, rows, deflate)
+        return
+    end = dataset.shape[0] + rows.shape[0]
+    dataset.resize(end, axis=0)
+    dataset[end - rows.shape[0] :] = rows

@@ -1,0 +1,526 @@
+"""The layout of a results file, schema 1.0.0: the only place that names what is in it.
+
+A results file is plain HDF5 that follows the netCDF-4 rules, so that h5py, xarray, pandas,
+MATLAB or Julia open it without tricell::
+
+    /                      attributes of the run (`ROOT_ATTRIBUTES`)
+    /meta/<name>           texts: the scenario file, the provenance (`META`)
+    /timeseries/<group>/   one kind of entity each: `time`, `<group>` (the ids) and variables
+                           of shape (time, entity); the group `slot` has no entities, its
+                           variables have the shape (time,)
+    /tables/<name>/        columns of equal length with a dimension of their own
+
+Signs: power is positive when consumed; `p_import` is positive into the area.
+Times are the starts of the intervals, UTC, in seconds since 1970-01-01.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Literal
+
+SCHEMA_NAME = "tricell-results"
+SCHEMA_VERSION = "1.0.0"
+CONVENTIONS = "CF-1.11"
+
+TIME_UNIT = "seconds since 1970-01-01 00:00:00"
+TIME_CALENDAR = "proleptic_gregorian"
+TIME_LABEL = "interval start"
+SIGN_CONVENTION = "power is positive when consumed; p_import is positive into the area"
+
+ROWS_PER_CHUNK = 96
+"""Slots in one chunk, and the slots that a writer collects before it writes: a day of 15 min."""
+MAX_ENTITIES_PER_CHUNK = 512
+
+RETAILER_ROW = -1
+"""Stands for the retailer where `seller` or `buyer` of a trade is not a row of tables/agent."""
+POOL_ROW = -2
+"""Stands for the pool of the trade's area where it is not known who met whom."""
+NO_ROW = -1
+"""Stands for "none" in every other column or variable that holds a row number."""
+
+RUN_SCOPE = "run"
+"""The scope of a KPI that speaks about the whole run."""
+
+Dtype = Literal["i1", "i4", "i8", "f4", "f8", "str"]
+RunStatus = Literal["running", "complete", "failed"]
+
+
+class Level(IntEnum):
+    """Codes of `level` in tables/trade."""
+
+    MICROGRID = 1
+    CELL = 2
+    MULTICELL = 3
+    RETAIL = 4
+
+
+class Verdict(IntEnum):
+    """Codes of `verdict` in the group slot."""
+
+    LIMITS_MET = 0
+    LIMITS_MET_BY_RECLEARING = 1
+    LIMITS_BROKEN = 2
+    NO_AC_SOLUTION = 3
+
+
+class BindingKind(IntEnum):
+    """Codes of `binding_kind` in the group slot."""
+
+    NONE = 0
+    BUS = 1
+    LINE = 2
+    TRAFO = 3
+
+
+class PowerFlowMethod(IntEnum):
+    """Codes of `power_flow_method` in the group slot."""
+
+    FIXED_POINT = 0
+    NEWTON = 1
+    FAILED = 2
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One value of a coded variable and the word it stands for."""
+
+    value: int
+    word: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One dataset: a variable of a time series group, a column of a table or an id axis.
+
+    `unit` is UDUNITS-like, "1" for plain numbers, and empty for text only.
+    """
+
+    name: str
+    dtype: Dtype
+    unit: str
+    meaning: str
+    flags: tuple[Flag, ...] = ()
+    required: bool = False
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the values are instants."""
+        return self.unit == TIME_UNIT
+
+    @property
+    def is_float(self) -> bool:
+        """Whether gaps can be told as NaN."""
+        return self.dtype in ("f4", "f8")
+
+
+@dataclass(frozen=True)
+class SeriesGroup:
+    """Time series of one kind of entity; its ids are those of a table (of one level of it)."""
+
+    name: str
+    meaning: str
+    variables: tuple[Variable, ...]
+    id_table: str = ""
+    level: str = ""
+
+    def variable(self, name: str) -> Variable | None:
+        """Give the variable of that name, None if the layout has none."""
+        return next((each for each in self.variables if each.name == name), None)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length.
+
+    The axis is the column of unique ids called `axis`, or, where no column has that name, row
+    numbers from 0 in a dataset of that name.
+    """
+
+    name: str
+    meaning: str
+    axis: str
+    columns: tuple[Variable, ...]
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the axis is a column of unique ids and not just row numbers."""
+        return self.column(self.axis) is not None
+
+    def column(self, name: str) -> Variable | None:
+        """Give the column of that name, None if the layout has none."""
+        return next((each for each in self.columns if each.name == name), None)
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An attribute of the file."""
+
+    name: str
+    meaning: str
+
+
+def _text(name: str, meaning: str, *, required: bool = False) -> Variable:
+    return Variable(name, "str", "", meaning, required=required)
+
+
+def _flag(code: IntEnum, meaning: str) -> Flag:
+    return Flag(code.value, code.name.lower(), meaning)
+
+
+def _row_of(name: str, meaning: str) -> Variable:
+    return Variable(name, "i4", "1", meaning, required=True)
+
+
+TIME = Variable("time", "i8", TIME_UNIT, "start of the interval, UTC")
+
+LEVELS = (
+    _flag(Level.MICROGRID, "an LV grid behind its transformer"),
+    _flag(Level.CELL, "an MV area with the microgrids it feeds"),
+    _flag(Level.MULTICELL, "the HV area, or the grid connection, that ties the cells together"),
+)
+AREA_LEVELS = tuple(level.word for level in LEVELS)
+TRADE_LEVELS = (*LEVELS, _flag(Level.RETAIL, "bought from or sold to the retailer"))
+
+VERDICTS = (
+    _flag(Verdict.LIMITS_MET, "the AC power flow keeps every limit"),
+    _flag(Verdict.LIMITS_MET_BY_RECLEARING, "it does after the market was cleared again"),
+    _flag(Verdict.LIMITS_BROKEN, "a limit is broken beyond the tolerance"),
+    _flag(Verdict.NO_AC_SOLUTION, "the AC power flow found no solution"),
+)
+BINDING_KINDS = (
+    _flag(BindingKind.NONE, "no grid limit binds"),
+    _flag(BindingKind.BUS, "a voltage limit; the element is a row of tables/bus"),
+    _flag(BindingKind.LINE, "a line limit; the element is a row of tables/line"),
+    _flag(BindingKind.TRAFO, "a transformer limit; the element is a row of tables/trafo"),
+)
+POWER_FLOW_METHODS = (
+    _flag(PowerFlowMethod.FIXED_POINT, "fast iteration on the factorised admittance matrix"),
+    _flag(PowerFlowMethod.NEWTON, "the fall-back: Newton-Raphson of pandapower"),
+    _flag(PowerFlowMethod.FAILED, "neither converged"),
+)
+NETWORK_MODELS = ("radial", "meshed")
+
+_SLOT = (
+    Variable("verdict", "i1", "1", "whether the grid's limits are met", VERDICTS),
+    Variable("vm_min", "f4", "1", "lowest voltage of all buses, per unit"),
+    Variable("vm_min_bus", "i4", "1", "row in tables/bus of the lowest voltage"),
+    Variable("vm_max", "f4", "1", "highest voltage of all buses, per unit"),
+    Variable("vm_max_bus", "i4", "1", "row in tables/bus of the highest voltage"),
+    Variable("line_loading_max", "f4", "percent", "highest loading of all lines"),
+    Variable("line_loading_max_line", "i4", "1", "row in tables/line of the highest loading"),
+    Variable("trafo_loading_max", "f4", "percent", "highest loading of all transformers"),
+    Variable("trafo_loading_max_trafo", "i4", "1", "row in tables/trafo of the highest loading"),
+    Variable("binding_kind", "i1", "1", "what limits the market most", BINDING_KINDS),
+    Variable("binding_element", "i4", "1", "row of the binding element in its table, -1 = none"),
+    Variable("ac_gap_pu", "f4", "1", "largest voltage gap, linear model to AC, per unit"),
+    Variable("ac_gap_percent", "f4", "percent", "largest loading gap, linear model to AC"),
+    Variable("reclearings", "i4", "1", "how often the market was cleared again"),
+    Variable("breach_kw", "f8", "kW", "sum of the limit breaches that the market had to accept"),
+    Variable("breach_cost", "f8", "EUR", "those breaches at the stated breach prices"),
+    Variable("power_flow_method", "i1", "1", "how AC was solved", POWER_FLOW_METHODS),
+    Variable("lp_cold_starts", "i4", "1", "linear programs solved without a warm start"),
+    Variable("welfare", "f8", "EUR", "value of the cleared orders less their cost"),
+    Variable("wholesale_price", "f8", "EUR/kWh", "wholesale price"),
+    Variable("retail_price", "f8", "EUR/kWh", "retail tariff, all in"),
+    Variable("feed_in_price", "f8", "EUR/kWh", "feed-in tariff"),
+)
+_AGENT = (
+    Variable("p_load", "f8", "kW", "demand before anything is left unserved"),
+    Variable("q_load", "f8", "kvar", "reactive demand"),
+    Variable("p_pv_available", "f8", "kW", "generation that sun or wind would allow, positive"),
+    Variable("p_pv", "f8", "kW", "generation that was fed in, positive"),
+    Variable("p_storage", "f8", "kW", "battery power, positive when charging"),
+    Variable("soc", "f8", "kWh", "energy in the battery at the start of the interval"),
+    Variable("p_net", "f8", "kW", "cleared net power: load - unserved - generation + battery"),
+    Variable("p_curtailed", "f8", "kW", "available generation that was not fed in"),
+    Variable("p_unserved", "f8", "kW", "demand that was not met"),
+    Variable("price", "f8", "EUR/kWh", "price at the agent's bus (DLMP); may be negative"),
+)
+_BUS = (
+    Variable("vm", "f4", "1", "voltage magnitude, per unit"),
+    Variable("price", "f8", "EUR/kWh", "distribution locational marginal price (DLMP)"),
+)
+_LINE = (
+    Variable("loading", "f4", "percent", "current over rated current"),
+    Variable("p_from", "f4", "kW", "active power into the line at its from-bus"),
+)
+_TRAFO = (
+    Variable("loading", "f4", "percent", "loading as pandapower defines it"),
+    Variable("p_from", "f4", "kW", "active power into the transformer at its upper side"),
+    Variable("tap", "i1", "1", "tap position"),
+)
+_AREA_SERIES = (
+    Variable("p_import", "f8", "kW", "into the area, cleared: sum of its members' p_net"),
+    Variable("price", "f8", "EUR/kWh", "price of energy at this area's balance"),
+    Variable("energy_traded", "f8", "kWh", "traded between members at this level"),
+    Variable("energy_residual", "f8", "kWh", "left after this level, handed to the level above"),
+    Variable("energy_unsold", "f8", "kWh", "offered in this area and sold to nobody"),
+    Variable("energy_unserved", "f8", "kWh", "asked for in this area and delivered by nobody"),
+    Variable("loss", "f8", "kW", "losses in the area's own network"),
+    Variable("network_charge", "f8", "EUR", "network charges on this level's trades"),
+)
+
+
+def _area_series(level: Flag) -> SeriesGroup:
+    return SeriesGroup(level.word, level.meaning, _AREA_SERIES, id_table="area", level=level.word)
+
+
+SLOT = "slot"
+SERIES: Mapping[str, SeriesGroup] = MappingProxyType(
+    {
+        group.name: group
+        for group in (
+            SeriesGroup(SLOT, "one number per slot for the whole run", _SLOT),
+            SeriesGroup("agent", "households and other participants", _AGENT, id_table="agent"),
+            SeriesGroup("bus", "buses", _BUS, id_table="bus"),
+            SeriesGroup("line", "lines and cables", _LINE, id_table="line"),
+            SeriesGroup("trafo", "transformers", _TRAFO, id_table="trafo"),
+            *(_area_series(level) for level in LEVELS),
+        )
+    }
+)
+
+_AGENT_TABLE = Table(
+    "agent",
+    "participants; series of the group agent stand in this order",
+    "agent",
+    (
+        _text("agent", "id of the participant", required=True),
+        _text("area", "id of the area it is a member of", required=True),
+        _text("level", "level of that area: " + ", ".join(AREA_LEVELS), required=True),
+        _text("bus", "id of the bus it is connected to", required=True),
+        _text("class", "customer class", required=True),
+        _text("strategy", "how it bids"),
+        _text("load_profile", "name of its load profile"),
+        Variable("load_kw", "f8", "kW", "rated power of its load"),
+        Variable("pv_kwp", "f8", "kW", "rated power of its generation"),
+        Variable("battery_kwh", "f8", "kWh", "usable size of its battery"),
+        Variable("battery_kw", "f8", "kW", "rated power of its battery"),
+    ),
+)
+_AREA_TABLE = Table(
+    "area",
+    "market areas; series of each level stand in this order",
+    "area",
+    (
+        _text("area", "id of the area", required=True),
+        _text("name", "name for people"),
+        _text("level", ", ".join(AREA_LEVELS), required=True),
+        _text("parent", "id of the area above, empty at the top", required=True),
+        _text("trafo", "ids of the transformers that feed it, separated by blanks"),
+        _text("network_model", "how the market sees its network: " + " or ".join(NETWORK_MODELS)),
+        Variable("n_bus", "i4", "1", "number of buses of its own"),
+        Variable("n_agent", "i4", "1", "number of agents of its own"),
+        Variable("nominal_kv", "f8", "kV", "nominal voltage"),
+        Variable("rating", "f8", "kV A", "rating of the transformers that feed it, NaN = none"),
+    ),
+)
+_BUS_TABLE = Table(
+    "bus",
+    "buses; series of the group bus stand in this order",
+    "bus",
+    (
+        _text("bus", "id of the bus", required=True),
+        _text("name", "name for people"),
+        _text("area", "id of its area", required=True),
+        Variable("nominal_kv", "f8", "kV", "nominal voltage"),
+        Variable("vm_min", "f8", "1", "lower voltage limit, per unit"),
+        Variable("vm_max", "f8", "1", "upper voltage limit, per unit"),
+        Variable("x", "f8", "1", "position to the east in the data's own coordinates"),
+        Variable("y", "f8", "1", "position to the north in the data's own coordinates"),
+    ),
+)
+_LINE_TABLE = Table(
+    "line",
+    "lines and cables; series of the group line stand in this order",
+    "line",
+    (
+        _text("line", "id of the line", required=True),
+        _text("name", "name for people"),
+        _text("area", "id of its area", required=True),
+        _text("from_bus", "id of the bus at its start", required=True),
+        _text("to_bus", "id of the bus at its end", required=True),
+        Variable("length", "f8", "km", "length"),
+        Variable("rated_current", "f8", "kA", "rated current"),
+        Variable("loading_max", "f8", "percent", "loading limit"),
+    ),
+)
+_TRAFO_TABLE = Table(
+    "trafo",
+    "transformers; series of the group trafo stand in this order",
+    "trafo",
+    (
+        _text("trafo", "id of the transformer", required=True),
+        _text("name", "name for people"),
+        _text("area", "id of the area that it feeds", required=True),
+        _text("hv_bus", "id of the bus at its upper side", required=True),
+        _text("lv_bus", "id of the bus at its lower side", required=True),
+        Variable("rating", "f8", "kV A", "rated power"),
+        Variable("loading_max", "f8", "percent", "loading limit"),
+        Variable("tap_min", "i4", "1", "lowest tap position"),
+        Variable("tap_max", "i4", "1", "highest tap position"),
+        Variable("tap_neutral", "i4", "1", "neutral tap position"),
+        Variable("vm_set", "f8", "1", "set-point of its tap changer, per unit, NaN = none"),
+    ),
+)
+TRADE = "trade"
+_TRADE_TABLE = Table(
+    TRADE,
+    "trades, or positions against a pool, in the order of time",
+    TRADE,
+    (
+        Variable("time", "i8", TIME_UNIT, "start of the slot, UTC", required=True),
+        Variable("level", "i1", "1", "where it was traded", TRADE_LEVELS, required=True),
+        _row_of("area", "row in tables/area whose market it was, -1 = none (retail)"),
+        _row_of("seller", "row in tables/agent, -1 = the retailer, -2 = the area's pool"),
+        _row_of("buyer", "row in tables/agent, -1 = the retailer, -2 = the area's pool"),
+        Variable("energy", "f8", "kWh", "energy sold", required=True),
+        Variable("price", "f8", "EUR/kWh", "price that the seller receives", required=True),
+        Variable("network_charge", "f8", "EUR", "network charge on this trade", required=True),
+    ),
+)
+_BILL_TABLE = Table(
+    "bill",
+    "what each agent pays over the run; a negative amount is received",
+    "agent",
+    (
+        _text("agent", "id of the participant", required=True),
+        Variable("energy_p2p", "f8", "EUR", "energy bought from peers less energy sold to them"),
+        Variable("energy_retail", "f8", "EUR", "energy bought from the retailer"),
+        Variable("export", "f8", "EUR", "feed-in to the retailer, negative when paid for"),
+        Variable("network", "f8", "EUR", "network charges and fees"),
+        Variable("total", "f8", "EUR", "sum of the amounts before", required=True),
+        Variable(
+            "no_trading_total", "f8", "EUR", "bill at retail and feed-in tariff", required=True
+        ),
+        Variable("saving", "f8", "EUR", "no_trading_total - total", required=True),
+        Variable("bought_p2p", "f8", "kWh", "energy bought from peers"),
+        Variable("sold_p2p", "f8", "kWh", "energy sold to peers"),
+        Variable("bought_retail", "f8", "kWh", "energy bought from the retailer"),
+        Variable("sold_retail", "f8", "kWh", "energy sold to the retailer"),
+        Variable("unserved", "f8", "kWh", "demand that was not met"),
+        Variable("curtailed", "f8", "kWh", "available generation that was not fed in"),
+    ),
+)
+_KPI_TABLE = Table(
+    "kpi",
+    "key figures; NaN where a figure is undefined",
+    "kpi",
+    (
+        _text("name", "name of the figure", required=True),
+        _text("scope", f"{RUN_SCOPE}, a level, an area, a customer class or an agent"),
+        Variable("value", "f8", "1", "the figure, in the unit of the same row", required=True),
+        _text("unit", "unit of the value", required=True),
+    ),
+)
+_WARNING_TABLE = Table(
+    "warning",
+    "what a reader of the results should know",
+    "warning",
+    (
+        Variable("time", "i8", TIME_UNIT, "slot of the first occurrence, UTC", required=True),
+        _text("kind", "short word for the cause", required=True),
+        _text("element", "id of the element, empty if it is about the run"),
+        _text("message", "what happened and how it was treated", required=True),
+        Variable("count", "i8", "1", "number of occurrences"),
+    ),
+)
+_TIMING_TABLE = Table(
+    "timing",
+    "where the time of the run went",
+    "timing",
+    (
+        _text("part", "part of a slot's way, or a simulator", required=True),
+        Variable("seconds", "f8", "s", "wall-clock time", required=True),
+        Variable("calls", "i8", "1", "number of calls"),
+    ),
+)
+
+ENTITY_TABLES: Mapping[str, Table] = MappingProxyType(
+    {
+        table.name: table
+        for table in (_AGENT_TABLE, _AREA_TABLE, _BUS_TABLE, _LINE_TABLE, _TRAFO_TABLE)
+    }
+)
+"""Tables that are known before the run."""
+TABLES: Mapping[str, Table] = MappingProxyType(
+    {
+        **ENTITY_TABLES,
+        **{
+            table.name: table
+            for table in (_TRADE_TABLE, _BILL_TABLE, _KPI_TABLE, _WARNING_TABLE, _TIMING_TABLE)
+        },
+    }
+)
+
+SERIES_ROOT = "timeseries"
+TABLE_ROOT = "tables"
+META_ROOT = "meta"
+SCENARIO_YAML = "scenario_yaml"
+PROVENANCE_JSON = "provenance_json"
+META: Mapping[str, str] = MappingProxyType(
+    {
+        SCENARIO_YAML: "the scenario that was run, complete, as YAML",
+        PROVENANCE_JSON: "packages, inputs with version and licence, solver, machine, as JSON",
+    }
+)
+
+ROOT_ATTRIBUTES = (
+    Attribute("Conventions", "conventions that the file follows"),
+    Attribute("schema_name", f"always {SCHEMA_NAME}"),
+    Attribute("schema_version", "version of this layout; a reader refuses a higher major one"),
+    Attribute("run_id", "name of the run"),
+    Attribute("run_status", "running, complete or failed; written last"),
+    Attribute("failure_message", "why the run failed; only there when it did"),
+    Attribute("date_created", "when the file was begun, ISO 8601, UTC"),
+    Attribute("source", "program and version that made the file"),
+    Attribute("history", "what was done to the file, one line each"),
+    Attribute("scenario_sha256", "SHA-256 of meta/scenario_yaml"),
+    Attribute("random_seed", "seed of everything random"),
+    Attribute("time_step_s", "length of a slot, s"),
+    Attribute("number_of_slots", "slots that the run was to have"),
+    Attribute("time_label", f"always {TIME_LABEL}"),
+    Attribute("time_zone_local", "time zone of the place, for local days and tariff bands"),
+    Attribute("currency", "currency of all money"),
+    Attribute("sign_convention", "what a positive power means"),
+)
+
+
+def series_path(group: str, variable: str = "") -> str:
+    """Give the path in the file of a time series group or of a variable in it.
+
+    Examples
+    --------
+    >>> series_path("agent", "p_net")
+    '/timeseries/agent/p_net'
+    """
+    return f"/{SERIES_ROOT}/{group}/{variable}".rstrip("/")
+
+
+def table_path(table: str, column: str = "") -> str:
+    """Give the path in the file of a table or of a column in it."""
+    return f"/{TABLE_ROOT}/{table}/{column}".rstrip("/")
+
+
+def meta_path(name: str) -> str:
+    """Give the path in the file of a text about the run."""
+    return f"/{META_ROOT}/{name}"
+
+
+def chunk_shape(entities: int | None = None) -> tuple[int, ...]:
+    """Give the chunk of a series: a day of slots by at most 512 entities, evenly shared.
+
+    Examples
+    --------
+    >>> chunk_shape(573), chunk_shape()
+    ((96, 287), (96,))
+    """
+    if entities is None:
+        return (ROWS_PER_CHUNK,)
+    parts = -(-entities // MAX_ENTITIES_PER_CHUNK)
+    return (ROWS_PER_CHUNK, -(-entities // parts))

@@ -1,0 +1,353 @@
+"""What there is to say about a run in short, read from its results file.
+
+Reading takes little memory: run-wide numbers per slot, areas and tap positions in blocks, and
+the small tables; never a whole series of agents or buses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tricell.results import layout
+from tricell.results.layout import PowerFlowMethod, Verdict
+from tricell.results.reader import Results, open_results
+
+SILENT_KWH = 1e-6
+"""Energy below this is a rounding error and counts as none."""
+GAIN_EUR = 1e-9
+"""A saving below this is a rounding error and no gain."""
+
+
+@dataclass(frozen=True)
+class LevelSummary:
+    """What happened on one level; the price is weighted by energy, None if nothing was traded."""
+
+    level: str
+    areas: int
+    traded_kwh: float
+    residual_kwh: float
+    unsold_kwh: float
+    unserved_kwh: float
+    price_eur_per_kwh: float | None
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """The worst value of a run: its element and its slot (UTC)."""
+
+    value: float
+    element: str
+    time: pd.Timestamp
+
+
+@dataclass(frozen=True)
+class GridSummary:
+    """The grid's limits over the run; None where the file does not tell."""
+
+    vm_min: Extreme | None
+    vm_max: Extreme | None
+    line: Extreme | None
+    trafo: Extreme | None
+    slots_met: int | None
+    slots_met_by_reclearing: int | None
+    slots_broken: int | None
+    slots_without_solution: int | None
+    first_broken: pd.Timestamp | None
+    reclearings: int | None
+    power_flow_fall_backs: int | None
+    lp_cold_starts: int | None
+    breach_kwh: float | None
+    breach_cost_eur: float | None
+    ac_gap_pu: float | None
+    ac_gap_percent: float | None
+    tap_moves: int | None
+
+
+@dataclass(frozen=True)
+class BillSummary:
+    """All bills against what the same agents would have paid without trading."""
+
+    agents: int
+    total_eur: float
+    no_trading_total_eur: float
+    saving_eur: float
+    gaining_share: float
+    losing_agents: int
+    median_saving_eur: float
+    worst_agent: str
+    worst_saving_eur: float
+
+    @property
+    def saving_share(self) -> float | None:
+        """Saving over the bills without trading; None if those are not a cost."""
+        if self.no_trading_total_eur <= 0.0:
+            return None
+        return self.saving_eur / self.no_trading_total_eur
+
+
+@dataclass(frozen=True)
+class TimingSummary:
+    """Time spent in one part of the run."""
+
+    part: str
+    seconds: float
+    share: float
+    ms_per_slot: float
+
+
+@dataclass(frozen=True)
+class WarningSummary:
+    """Warnings of one kind."""
+
+    kind: str
+    count: int
+    elements: int
+    first: pd.Timestamp
+    message: str
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Everything that the terminal shows about a run."""
+
+    path: Path
+    run_id: str
+    status: str
+    failure_message: str
+    slots: int
+    slots_planned: int
+    first: pd.Timestamp | None
+    last: pd.Timestamp | None
+    levels: tuple[LevelSummary, ...]
+    grid: GridSummary | None
+    bills: BillSummary | None
+    timings: tuple[TimingSummary, ...]
+    warnings: tuple[WarningSummary, ...]
+
+
+def summarise(path: Path | str) -> RunSummary:
+    """Read the summary of a run from its results file.
+
+    Raises
+    ------
+    ResultsError
+        If the file cannot be read.
+    """
+    with open_results(path) as results:
+        attributes = results.attrs
+        times = _run_times(results)
+        return RunSummary(
+            path=Path(path),
+            run_id=str(attributes["run_id"]),
+            status=results.status,
+            failure_message=str(attributes.get("failure_message", "")),
+            slots=len(times),
+            slots_planned=int(attributes["number_of_slots"]),
+            first=times[0] if len(times) else None,
+            last=times[-1] if len(times) else None,
+            levels=tuple(
+                _level(results, level) for level in layout.AREA_LEVELS if level in results.groups
+            ),
+            grid=_grid(results, int(attributes["time_step_s"]) / 3600.0),
+            bills=_bills(results),
+            timings=_timings(results, len(times)),
+            warnings=_warnings(results),
+        )
+
+
+def _run_times(results: Results) -> pd.DatetimeIndex:
+    if not results.groups:
+        return pd.DatetimeIndex([], tz="UTC")
+    has_slots = layout.SLOT in results.groups
+    return results.times(layout.SLOT if has_slots else results.groups[0])
+
+
+def _level(results: Results, level: str) -> LevelSummary:
+    traded, value = _traded(results, level)
+    return LevelSummary(
+        level=level,
+        areas=len(results.ids(level)),
+        traded_kwh=traded,
+        residual_kwh=_total(results, level, "energy_residual"),
+        unsold_kwh=_total(results, level, "energy_unsold"),
+        unserved_kwh=_total(results, level, "energy_unserved"),
+        price_eur_per_kwh=value / traded if value is not None and traded > SILENT_KWH else None,
+    )
+
+
+def _total(results: Results, group: str, variable: str) -> float:
+    if variable not in results.variables(group):
+        return float("nan")
+    return sum(float(np.nansum(block)) for block in results.blocks(group, variable))
+
+
+def _traded(results: Results, level: str) -> tuple[float, float | None]:
+    """Give the traded energy (kWh) and its value at the areas' prices (EUR), None if unpriced."""
+    traded = _total(results, level, "energy_traded")
+    if not {"energy_traded", "price"} <= set(results.variables(level)):
+        return traded, None
+    pairs = zip(results.blocks(level, "energy_traded"), results.blocks(level, "price"), strict=True)
+    return traded, sum(float(np.nansum(energy * price)) for energy, price in pairs)
+
+
+def _grid(results: Results, slot_hours: float) -> GridSummary | None:
+    if layout.SLOT not in results.groups:
+        return None
+    slots = _SlotNumbers(results)
+    verdict = slots.get("verdict")
+    return GridSummary(
+        vm_min=slots.extreme("vm_min", "bus", np.nanargmin),
+        vm_max=slots.extreme("vm_max", "bus", np.nanargmax),
+        line=slots.extreme("line_loading_max", "line", np.nanargmax),
+        trafo=slots.extreme("trafo_loading_max", "trafo", np.nanargmax),
+        slots_met=_count(verdict, (Verdict.LIMITS_MET, Verdict.LIMITS_MET_BY_RECLEARING)),
+        slots_met_by_reclearing=_count(verdict, (Verdict.LIMITS_MET_BY_RECLEARING,)),
+        slots_broken=_count(verdict, (Verdict.LIMITS_BROKEN,)),
+        slots_without_solution=_count(verdict, (Verdict.NO_AC_SOLUTION,)),
+        first_broken=slots.first(verdict, (Verdict.LIMITS_BROKEN, Verdict.NO_AC_SOLUTION)),
+        reclearings=_whole(slots.total("reclearings")),
+        power_flow_fall_backs=_count(
+            slots.get("power_flow_method"), (PowerFlowMethod.NEWTON, PowerFlowMethod.FAILED)
+        ),
+        lp_cold_starts=_whole(slots.total("lp_cold_starts")),
+        breach_kwh=_scaled(slots.total("breach_kw"), slot_hours),
+        breach_cost_eur=slots.total("breach_cost"),
+        ac_gap_pu=slots.largest("ac_gap_pu"),
+        ac_gap_percent=slots.largest("ac_gap_percent"),
+        tap_moves=_tap_moves(results),
+    )
+
+
+class _SlotNumbers:
+    """The run-wide variables of a file, None where one is missing or never known."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+        self._names = set(results.variables(layout.SLOT))
+        self._times = results.times(layout.SLOT)
+
+    def get(self, name: str) -> NDArray[Any] | None:
+        if name not in self._names:
+            return None
+        return np.concatenate([*self._results.blocks(layout.SLOT, name), np.empty(0)])
+
+    def _known(self, name: str) -> NDArray[Any] | None:
+        values = self.get(name)
+        return None if values is None or np.isnan(values).all() else values
+
+    def total(self, name: str) -> float | None:
+        values = self._known(name)
+        return None if values is None else float(np.nansum(values))
+
+    def largest(self, name: str) -> float | None:
+        values = self._known(name)
+        return None if values is None else float(np.nanmax(values))
+
+    def first(self, values: NDArray[Any] | None, codes: Sequence[int]) -> pd.Timestamp | None:
+        if values is None or not (hits := np.isin(values, codes)).any():
+            return None
+        return self._times[int(hits.argmax())]
+
+    def extreme(self, name: str, table: str, pick: Any) -> Extreme | None:
+        values, rows = self._known(name), self.get(f"{name}_{table}")
+        if values is None:
+            return None
+        slot = int(pick(values))
+        element = "" if rows is None else _element(self._results, table, int(rows[slot]))
+        return Extreme(float(values[slot]), element, self._times[slot])
+
+
+def _element(results: Results, table: str, row: int) -> str:
+    if row < 0 or table not in results.tables:
+        return ""
+    elements = results.table(table)
+    return str(elements[layout.TABLES[table].axis].iloc[row])
+
+
+def _count(values: NDArray[Any] | None, codes: Sequence[int]) -> int | None:
+    return None if values is None else int(np.isin(values, codes).sum())
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _tap_moves(results: Results) -> int | None:
+    """Count the steps that all tap changers made."""
+    if "trafo" not in results.groups or "tap" not in results.variables("trafo"):
+        return None
+    moves = 0
+    before: NDArray[Any] | None = None
+    for block in results.blocks("trafo", "tap"):
+        taps = block.astype(np.int64)
+        positions = taps if before is None else np.vstack([before, taps])
+        moves += int(np.abs(np.diff(positions, axis=0)).sum())
+        before = taps[-1:]
+    return moves
+
+
+def _bills(results: Results) -> BillSummary | None:
+    if "bill" not in results.tables:
+        return None
+    bills = results.table("bill").dropna(subset=["saving"])
+    if bills.empty:
+        return None
+    worst = bills.iloc[int(bills["saving"].to_numpy().argmin())]
+    return BillSummary(
+        agents=len(bills),
+        total_eur=float(bills["total"].sum()),
+        no_trading_total_eur=float(bills["no_trading_total"].sum()),
+        saving_eur=float(bills["saving"].sum()),
+        gaining_share=float((bills["saving"] > GAIN_EUR).mean()),
+        losing_agents=int((bills["saving"] < -GAIN_EUR).sum()),
+        median_saving_eur=float(bills["saving"].median()),
+        worst_agent=str(worst["agent"]),
+        worst_saving_eur=float(worst["saving"]),
+    )
+
+
+def _timings(results: Results, slots: int) -> tuple[TimingSummary, ...]:
+    if "timing" not in results.tables:
+        return ()
+    table = results.table("timing").sort_values("seconds", ascending=False, kind="stable")
+    whole = float(table["seconds"].sum())
+    return tuple(
+        TimingSummary(
+            part=str(part),
+            seconds=float(seconds),
+            share=float(seconds) / whole if whole > 0.0 else 0.0,
+            ms_per_slot=1e3 * float(seconds) / max(slots, 1),
+        )
+        for part, seconds in zip(table["part"], table["seconds"], strict=True)
+    )
+
+
+def _warnings(results: Results) -> tuple[WarningSummary, ...]:
+    if "warning" not in results.tables:
+        return ()
+    table = results.table("warning")
+    if "count" not in table:
+        table["count"] = 1
+    if "element" not in table:
+        table["element"] = ""
+    return tuple(
+        WarningSummary(
+            kind=str(kind),
+            count=int(rows["count"].sum()),
+            elements=int(rows["element"].loc[rows["element"] != ""].nunique()),
+            first=rows["time"].min(),
+            message=str(rows["message"].iloc[0]),
+        )
+        for kind, rows in table.groupby("kind", sort=False)
+    )

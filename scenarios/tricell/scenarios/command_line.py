@@ -1,0 +1,264 @@
+"""The command `tricell`.
+
+Exit codes: 0 all went well; 1 a fault in tricell itself (with a traceback, please report it);
+2 something the user can correct (the message says what); 130 stopped by Ctrl-C.
+
+Networks, solvers and mosaik take seconds to import, so that commands import what they need.
+"""
+# ruff: noqa: PLC0415 (imports inside the commands keep the start fast)
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tricell.errors import ResultsError, TricellError
+
+if TYPE_CHECKING:
+    from tricell.scenarios.schema import Scenario
+
+EXIT_USER_ERROR = 2
+EXIT_STOPPED = 130
+
+
+class _Commands(TyperGroup):
+    """Commands whose errors are messages, not tracebacks."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TricellError as error:
+            _show_error(error)
+            raise typer.Exit(EXIT_USER_ERROR) from error
+        except KeyboardInterrupt as error:
+            typer.echo("\ntricell: stopped by Ctrl-C before the end.", err=True)
+            raise typer.Exit(EXIT_STOPPED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Peer-to-peer energy trading on three levels of a distribution grid.",
+    epilog="Exit codes: 0 done, 1 a fault in tricell, 2 something to correct, 130 stopped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Listable(StrEnum):
+    """What `tricell list` can list."""
+
+    SCENARIOS = "scenarios"
+    GRIDS = "grids"
+
+
+ScenarioArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCENARIO",
+        help="Name of a shipped scenario, or path of a YAML file.",
+        show_default=False,
+    ),
+]
+StartOption = Annotated[
+    str | None,
+    typer.Option("--start", metavar="ISO", help="Start, UTC unless an offset is given."),
+]
+DaysOption = Annotated[
+    str | None, typer.Option("--days", metavar="N", help="Length of the period in days.")
+]
+SeedOption = Annotated[
+    str | None, typer.Option("--seed", metavar="N", help="Seed of everything random.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Set any field; may be repeated."),
+]
+
+
+def _version_asked(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tricell {version('tricell')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_version_asked, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    scenario: ScenarioArgument,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Results file (default: NAME.h5 in this folder)."
+        ),
+    ] = None,
+    start: StartOption = None,
+    days: DaysOption = None,
+    assignments: SetOption = None,
+    seed: SeedOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite an existing results file.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the path of the results file.")
+    ] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry", help="Show what would run, as `check` does; run nothing.")
+    ] = False,
+) -> None:
+    """Simulate a scenario and write a results file."""
+    if output is not None and not dry:
+        _refuse_output(output, force)
+    loaded = _load(scenario, start, days, seed, assignments)
+    if dry:
+        _show_scenario(loaded)
+        return
+    target = output or Path(f"{loaded.name}.h5")
+    _refuse_output(target, force)
+    _run_and_report(loaded, target, force, quiet)
+
+
+@app.command()
+def check(
+    scenario: ScenarioArgument,
+    start: StartOption = None,
+    days: DaysOption = None,
+    assignments: SetOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Validate a scenario and show its areas, without running it."""
+    _show_scenario(_load(scenario, start, days, seed, assignments))
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[Listable, typer.Argument(help="What to list.", show_default=False)],
+) -> None:
+    """List the shipped scenarios, or the grids that a scenario can name."""
+    from tricell.scenarios.screen import grid_lines, scenario_table, standard_output
+
+    if what is Listable.SCENARIOS:
+        from tricell.scenarios.shipped import shipped_scenarios
+
+        standard_output().print(scenario_table(shipped_scenarios()))
+    else:
+        from tricell.grid_models.grid_sources import list_grids
+
+        typer.echo(grid_lines(list_grids()))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    from tricell.scenarios.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run the command line; see the module for exit codes."""
+    try:
+        app(prog_name="tricell")
+    except KeyboardInterrupt:
+        sys.exit(EXIT_STOPPED)
+
+
+def _load(
+    scenario: str,
+    start: str | None,
+    days: str | None,
+    seed: str | None,
+    assignments: list[str] | None,
+) -> Scenario:
+    from tricell.scenarios.scenario_file import Override, load_scenario
+
+    overrides = [Override.from_assignment(text) for text in assignments or []]
+    named = {
+        "--start": ("time.start", start),
+        "--days": ("time.days", days),
+        "--seed": ("seed", seed),
+    }
+    overrides += [
+        Override(option, field, text) for option, (field, text) in named.items() if text is not None
+    ]
+    return load_scenario(scenario, overrides)
+
+
+def _refuse_output(output: Path, force: bool) -> None:
+    """Raise an error if the results file could not be written in the end."""
+    folder = output.absolute().parent
+    if output.is_dir():
+        raise ResultsError(
+            f"The output `{output}` is a folder. Give the path of a file, such as "
+            f"`{output / 'results.h5'}`."
+        )
+    if output.exists() and not force:
+        raise ResultsError(
+            f"The results file `{output}` exists already. Choose another name with --output, "
+            "or overwrite it with --force."
+        )
+    if not folder.is_dir():
+        raise ResultsError(
+            f"The folder `{folder}` for the results file does not exist. Create it, or choose "
+            "another place with --output."
+        )
+    if not os.access(folder, os.W_OK):
+        raise ResultsError(
+            f"The folder `{folder}` cannot be written to. Choose another place with --output."
+        )
+
+
+def _show_scenario(scenario: Scenario) -> None:
+    from tricell.scenarios.screen import error_output, show_preview, standard_output
+
+    with error_output().status("Building the network ..."):
+        from tricell.scenarios.preview import preview
+
+        seen = preview(scenario)
+    show_preview(standard_output(), seen)
+
+
+def _run_and_report(scenario: Scenario, output: Path, force: bool, quiet: bool) -> None:
+    from tricell.scenarios.screen import RunProgress, standard_output
+
+    with RunProgress(scenario.name, shown=not quiet) as progress:
+        from tricell.scenarios.runner import run_scenario
+
+        outcome = run_scenario(scenario, output, force=force, progress=progress.update)
+    if quiet:
+        typer.echo(str(outcome.output))
+        return
+    from tricell.results.run_summary import summarise
+    from tricell.results.summary import print_summary
+
+    print_summary(summarise(outcome.output), standard_output())
+
+
+def _show_error(error: TricellError) -> None:
+    from tricell.scenarios.screen import error_output, error_text
+
+    console, text = error_output(), error_text(str(error))
+    is_laid_out = "\n" in text.plain
+    console.print(text, soft_wrap=is_laid_out or not console.is_terminal)

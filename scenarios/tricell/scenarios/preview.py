@@ -1,0 +1,105 @@
+"""What a scenario is about, found out without running it: areas, grid findings, participants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tricell.grid_models.area_tree import AreaRow, AreaTree, cut_areas, render_tree
+from tricell.grid_models.findings import GridFinding
+from tricell.grid_models.grid_check import check_grid
+from tricell.grid_models.grid_sources import load_grid
+from tricell.scenarios.participants import build_population
+from tricell.scenarios.prices import (
+    check_prices,
+    feed_in_prices,
+    retail_prices,
+    wholesale_series,
+)
+from tricell.scenarios.schema import Scenario
+from tricell.simulators.population import Population
+
+
+@dataclass(frozen=True)
+class PriceRange:
+    """Lowest, mean and highest value of a price, EUR/kWh."""
+
+    name: str
+    lowest: float
+    mean: float
+    highest: float
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A scenario with what its network and its data turn out to hold."""
+
+    scenario: Scenario
+    areas: tuple[AreaRow, ...]
+    members: Mapping[str, int]
+    """Participants by id of the area whose market they trade in."""
+    findings: tuple[GridFinding, ...]
+    counts: Mapping[str, int]
+    """Agents, devices and batteries by kind."""
+    prices: tuple[PriceRange, ...]
+    notes: tuple[str, ...]
+    """What was left out of the data, or read in a particular way."""
+
+
+def preview(scenario: Scenario) -> Preview:
+    """Load the network and the data of a scenario and look at them.
+
+    Raises
+    ------
+    TricellError
+        If the network or the data cannot be used.
+    """
+    net = load_grid(scenario.grid.source)
+    areas = scenario.grid.areas
+    cut_rows = areas.cut_line_rows(list(net.line["name"]))
+    tree = cut_areas(net, cut_rows, areas.merge_by_substation)
+    population = build_population(scenario, net)
+    return Preview(
+        scenario=scenario,
+        areas=tuple(render_tree(tree, net)),
+        members=_members(population, tree),
+        findings=tuple(check_grid(net)),
+        counts=population.counts(),
+        prices=_prices(scenario),
+        notes=population.notes,
+    )
+
+
+def _members(population: Population, tree: AreaTree) -> dict[str, int]:
+    area = tree.area_of_bus[population.agents.bus_row]
+    counts = np.bincount(area[area >= 0], minlength=len(tree))
+    return {name: int(count) for name, count in zip(tree.id, counts, strict=True)}
+
+
+def _prices(scenario: Scenario) -> tuple[PriceRange, ...]:
+    time, prices = scenario.time, scenario.prices
+    wholesale = wholesale_series(
+        prices.wholesale,
+        start=time.start_utc,
+        slots=time.slots,
+        step_s=time.step_s,
+        folder=Path(),
+    ).price_eur_per_kwh
+    retail = retail_prices(prices.retail, wholesale)
+    feed_in = feed_in_prices(prices.feed_in, wholesale)
+    check_prices(
+        retail,
+        feed_in,
+        top_fee_eur_per_kwh=prices.fees.multicell,
+        start=time.start_utc,
+        step_s=time.step_s,
+    )
+    series: dict[str, Any] = {"wholesale": wholesale, "retail": retail, "feed-in": feed_in}
+    return tuple(
+        PriceRange(name, float(values.min()), float(values.mean()), float(values.max()))
+        for name, values in series.items()
+    )

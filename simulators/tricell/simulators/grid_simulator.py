@@ -1,0 +1,172 @@
+"""mosaik simulator of the grid: AC power flow, tap changers and the verdict of every slot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tricell.grid_models.ac_feedback import AcFeedback
+from tricell.grid_models.electrical_grid import ElectricalGrid
+from tricell.grid_models.linear_grid import LinearGrid
+from tricell.grid_models.power_flow import PowerFlowState
+from tricell.grid_models.tap_changer import TapController
+from tricell.simulators.messages import Breach, GridReport, Schedule
+from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
+
+Floats = NDArray[np.float64]
+
+FLOW_BREACH_TOLERANCE_KW = 1e-3
+VOLTAGE2_BREACH_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class GridNames:
+    """Unique names of the rows of the network's tables."""
+
+    bus: tuple[str, ...]
+    line: tuple[str, ...]
+    trafo: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OperatingLimits:
+    """What the AC power flow is held against.
+
+    Attributes
+    ----------
+    vm_min_pu, vm_max_pu : per node.
+    loading_percent : per branch; inf where there is no limit.
+    voltage_tolerance_pu, loading_tolerance_percent : exceeding a limit by less is no breach.
+    """
+
+    vm_min_pu: Floats
+    vm_max_pu: Floats
+    loading_percent: Floats
+    voltage_tolerance_pu: float
+    loading_tolerance_percent: float
+
+
+class GridSimulator(SlotSimulator):
+    """The network with its tap changers.
+
+    Parent model ``Grid``: reads ``schedule``; gives ``report`` (`GridReport`), ``correction``
+    and, only if the market shall clear again, ``reclear``. Children ``Bus`` (``vm_pu``,
+    ``price_eur_per_kwh``), ``Line`` and ``Trafo`` (``loading_percent``).
+    """
+
+    MODEL = "Grid"
+    ATTRIBUTES = ("schedule", "report", "correction", "reclear")
+    TRIGGERS = ("schedule",)
+    EVENTS = ("reclear",)
+
+    def init(
+        self,
+        sid: str,
+        time_resolution: float,
+        *,
+        grid: ElectricalGrid,
+        linear: LinearGrid,
+        controller: TapController,
+        feedback: AcFeedback,
+        limits: OperatingLimits,
+        names: GridNames,
+        max_reclearings: int,
+        step_s: int,
+    ) -> dict[str, Any]:
+        """Set up the grid.
+
+        Parameters
+        ----------
+        grid, linear : the network's arrays and its linear model.
+        controller : tap changers around the AC power flow.
+        feedback : turns AC solutions into corrections of the linear model.
+        limits : limits and tolerances.
+        names : names of buses, lines and transformers.
+        max_reclearings : how often a slot may be cleared again.
+        step_s : length of a slot, s.
+        """
+        self._grid, self._linear = grid, linear
+        self._controller, self._feedback = controller, feedback
+        self._limits, self._names = limits, names
+        self._max_reclearings = max_reclearings
+        self._rating_kva = _edge_rating_kva(grid, linear)
+        self._has_history = False
+        return self.describe(sid, time_resolution, step_s)
+
+    def child_kinds(self) -> Sequence[ChildKind]:
+        """One child per bus, line and transformer."""
+        bus = {"vm_pu": "bus_vm_pu", "price_eur_per_kwh": "bus_price"}
+        return (
+            ChildKind("Bus", "bus", self._names.bus, bus),
+            ChildKind("Line", "line", self._names.line, {"loading_percent": "line_loading"}),
+            ChildKind("Trafo", "trafo", self._names.trafo, {"loading_percent": "trafo_loading"}),
+        )
+
+    def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
+        """Solve the AC power flow of a schedule and judge it."""
+        schedule: Schedule = self.parent_input(inputs, "schedule")
+        state = self._controller.regulate(schedule.p_node_kw, schedule.q_node_kvar)
+        clearing = schedule.clearing
+        correction = self._feedback.correction(state, clearing.flow_kw, schedule.q_node_kvar)
+        breach = self._breach(state, schedule)
+        gap_pu, gap_percent = self._gaps(state, schedule)
+        report = GridReport(
+            state=state,
+            breach=breach,
+            correction=correction,
+            tap_positions=self._controller.positions,
+            gap_pu=gap_pu,
+            gap_percent=gap_percent,
+        )
+        self._schedule = schedule
+        self.outputs = {"report": report, "correction": correction}
+        # The first slot starts from a linear model that has not seen any AC solution.
+        first_look = not self._has_history and self._max_reclearings > 0
+        self._has_history = True
+        wanted = breach.correctable and schedule.reclearings < self._max_reclearings
+        if wanted or first_look:
+            self.outputs["reclear"] = correction
+
+    def vector(self, name: str) -> Any:
+        """Vectors of the children, taken from the last report only when somebody asks."""
+        state: PowerFlowState = self.outputs["report"].state
+        if name == "bus_vm_pu":
+            return state.bus_vm_pu
+        if name == "line_loading":
+            return state.line_loading_percent
+        if name == "trafo_loading":
+            return state.trafo_loading_percent
+        return self._schedule.clearing.node_price[self._grid.node_of_bus]
+
+    def _breach(self, state: PowerFlowState, schedule: Schedule) -> Breach:
+        limits, clearing = self._limits, schedule.clearing
+        vm = state.vm_pu
+        outside = np.maximum(limits.vm_min_pu - vm, vm - limits.vm_max_pu)
+        outside -= limits.voltage_tolerance_pu
+        over = state.loading_percent - limits.loading_percent - limits.loading_tolerance_percent
+        given_up_voltage = np.abs(clearing.voltage2_breach) > VOLTAGE2_BREACH_TOLERANCE
+        given_up_flow = np.abs(clearing.flow_breach_kw) > FLOW_BREACH_TOLERANCE_KW
+        known_voltage = self._linear.has_voltage & ~given_up_voltage
+        known_flow = ~given_up_flow[self._linear.branch_edge]
+        correctable = bool(
+            np.any((outside > 0.0) & known_voltage) or np.any((over > 0.0) & known_flow)
+        )
+        return Breach(float(outside.max()), float(over.max(initial=-np.inf)), correctable)
+
+    def _gaps(self, state: PowerFlowState, schedule: Schedule) -> tuple[float, float]:
+        clearing, linear = schedule.clearing, self._linear
+        voltage2 = clearing.voltage2[linear.has_voltage]
+        linear_vm = np.sqrt(np.maximum(voltage2, 0.0))
+        gap_pu = np.abs(state.vm_pu[linear.has_voltage] - linear_vm).max(initial=0.0)
+        flow = linear.sum_to_edges(linear.branch_sign * state.p_from_kw)
+        gap = 100.0 * np.abs(flow - clearing.flow_kw) / self._rating_kva
+        return float(gap_pu), float(gap.max(initial=0.0))
+
+
+def _edge_rating_kva(grid: ElectricalGrid, linear: LinearGrid) -> Floats:
+    kv = grid.node_vn_kv[grid.branch_from]
+    return linear.sum_to_edges(np.sqrt(3.0) * 1000.0 * kv * grid.branch_rating_from_ka)

@@ -1,0 +1,93 @@
+"""mosaik simulator of all households and other participants: what a slot brings to each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tricell.simulators.household_power import AgentPower, PowerBlock
+from tricell.simulators.messages import AgentPowerNow
+from tricell.simulators.population import Population
+from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
+
+SLOTS_PER_BLOCK = 96
+
+
+class HouseholdSimulator(SlotSimulator):
+    """Load and generation of every agent, from profiles and from connected simulators.
+
+    Parent model ``Households``: attribute ``power`` (`AgentPowerNow`) and its vectors. Children
+    ``Household``: read ``p_load_kw``, ``q_load_kvar``, ``generation_kw``; set ``p_kw`` and
+    ``q_kvar``, which add to the load (a negative sum adds generation that cannot be curtailed).
+    """
+
+    MODEL = "Households"
+    ATTRIBUTES = ("power", "p_load_kw", "q_load_kvar", "generation_kw")
+
+    def init(
+        self,
+        sid: str,
+        time_resolution: float,
+        *,
+        population: Population,
+        start: np.datetime64,
+        slots: int,
+        step_s: int,
+    ) -> dict[str, Any]:
+        """Set up the fleet.
+
+        Parameters
+        ----------
+        population : agents with devices and profiles.
+        start : start of slot 0, UTC.
+        slots : number of slots.
+        step_s : length of a slot, s.
+        """
+        self._population = population
+        self._power = AgentPower(population)
+        self._first_row = population.profiles.first_row(start, slots, step_s)
+        self._slots = slots
+        self._block: PowerBlock | None = None
+        self._block_start = 0
+        return self.describe(sid, time_resolution, step_s)
+
+    def child_kinds(self) -> Sequence[ChildKind]:
+        """One child per agent."""
+        readable = {a: a for a in ("p_load_kw", "q_load_kvar", "generation_kw")}
+        names = self._population.agents.id
+        return (ChildKind("Household", "household", names, readable, ("p_kw", "q_kvar")),)
+
+    def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
+        """Publish the powers of a slot."""
+        block, row = self._block_of(slot)
+        p_load, q_load = block.p_load_kw[row], block.q_load_kvar[row]
+        if inputs:
+            p_load = self._with_connected(p_load, inputs, "p_kw")
+            q_load = self._with_connected(q_load, inputs, "q_kvar")
+        generation = block.p_generation_available_kw[row]
+        power = AgentPowerNow(p_load, q_load, generation, block.q_generation_kvar[row])
+        self.outputs = {
+            "power": power,
+            "p_load_kw": p_load,
+            "q_load_kvar": q_load,
+            "generation_kw": generation,
+        }
+
+    def _block_of(self, slot: int) -> tuple[PowerBlock, int]:
+        row = slot - self._block_start
+        if self._block is None or not 0 <= row < len(self._block.p_load_kw):
+            self._block_start, row = slot, 0
+            rows = min(SLOTS_PER_BLOCK, self._slots - slot)
+            self._block = self._power.block(self._first_row + slot, rows)
+        return self._block, row
+
+    def _with_connected(self, load: Any, inputs: Mapping[str, Any], attribute: str) -> Any:
+        sums = self.child_sums(inputs, attribute)
+        if not sums:
+            return load
+        total = load.copy()
+        for position, value in sums:
+            total[position] += value
+        return total

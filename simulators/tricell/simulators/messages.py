@@ -1,0 +1,112 @@
+"""What tricell's simulators send each other every slot. Arrays are read-only for the receiver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tricell.grid_models.ac_feedback import Correction
+from tricell.grid_models.power_flow import PowerFlowState
+from tricell.markets.joint_market import Clearing
+from tricell.simulators.battery_orders import BatteryOrders
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AgentPowerNow:
+    """What the slot brings to every agent; shapes (agents,).
+
+    Attributes
+    ----------
+    p_load_kw, q_load_kvar : demand.
+    generation_kw : generation that sun or wind would allow, at least 0.
+    q_generation_kvar : reactive power that the generators feed in.
+    """
+
+    p_load_kw: Floats
+    q_load_kvar: Floats
+    generation_kw: Floats
+    q_generation_kvar: Floats
+
+
+@dataclass(frozen=True)
+class StorageNow:
+    """State and orders of all batteries at the start of a slot.
+
+    Attributes
+    ----------
+    soc_kwh : energy stored, shape (batteries,).
+    orders : four steps per battery.
+    """
+
+    soc_kwh: Floats
+    orders: BatteryOrders
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the market decided for a slot.
+
+    Attributes
+    ----------
+    clearing : result of the market.
+    generation_kw, p_net_kw : per agent.
+    battery_kw : per battery, positive charges.
+    p_node_kw, q_node_kvar : consumption per electrical node.
+    reclearings : how often the slot was cleared again so far.
+    cold_starts : solves of this slot that had to start from scratch.
+    """
+
+    clearing: Clearing
+    generation_kw: Floats
+    p_net_kw: Floats
+    battery_kw: Floats
+    p_node_kw: Floats
+    q_node_kvar: Floats
+    reclearings: int
+    cold_starts: int
+
+
+@dataclass(frozen=True)
+class Breach:
+    """The limit that a slot breaks most, beyond the tolerance, or none (``element`` -1).
+
+    Attributes
+    ----------
+    voltage_pu, loading_percent : by how much voltages and loadings exceed their limits at most.
+    correctable : some broken limit is one that the market knows and did not give up itself.
+    """
+
+    voltage_pu: float
+    loading_percent: float
+    correctable: bool
+
+    @property
+    def limits_met(self) -> bool:
+        """Whether every limit is kept within the tolerance."""
+        return self.voltage_pu <= 0.0 and self.loading_percent <= 0.0
+
+
+@dataclass(frozen=True)
+class GridReport:
+    """The AC proof of a slot.
+
+    Attributes
+    ----------
+    state : AC power flow of the schedule.
+    breach : limits that it breaks.
+    correction : what the linear model learns from it.
+    tap_positions : per row of the transformer table.
+    gap_pu : largest voltage difference between linear model and AC.
+    gap_percent : largest flow difference, in percent of the rating.
+    """
+
+    state: PowerFlowState
+    breach: Breach
+    correction: Correction
+    tap_positions: NDArray[np.int64]
+    gap_pu: float
+    gap_percent: float

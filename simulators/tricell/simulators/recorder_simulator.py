@@ -1,0 +1,367 @@
+"""mosaik simulator that keeps what the others say and writes it, day by day.
+
+Within a slot it only copies vectors. Once a day it derives what follows from them (net power,
+trades, bills) for all slots at once and hands the block to a *sink*: the results file in a
+`tricell run`, anything with the same methods elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tricell.grid_models.electrical_grid import ElectricalGrid
+from tricell.grid_models.linear_grid import LinearGrid
+from tricell.markets.settlement import ClearedBlock, Settlement, TradingAreas, settle
+from tricell.simulators.messages import AgentPowerNow, GridReport, Schedule, StorageNow
+from tricell.simulators.no_trading import NoTradingReference
+from tricell.simulators.population import Batteries
+from tricell.simulators.slot_simulator import SlotSimulator
+from tricell.simulators.storage_simulator import PriceSeries
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+SLOTS_PER_BLOCK = 96
+
+
+@dataclass(frozen=True)
+class RecorderLayout:
+    """Sizes and memberships that the recorder needs.
+
+    Attributes
+    ----------
+    grid, linear : the network.
+    areas : market areas with fees; `agent_area` inside.
+    agent_node : node of each agent.
+    batteries : ratings and owners.
+    prices : outside prices per slot.
+    n_slot : slots of the run.
+    hours : length of a slot.
+    flow_breach_eur_per_kwh, voltage_breach_eur_per_pu2_h : prices of breaches.
+    limited_voltage : nodes whose voltage the market limits.
+    """
+
+    grid: ElectricalGrid
+    linear: LinearGrid
+    areas: TradingAreas
+    agent_node: Indices
+    batteries: Batteries
+    prices: PriceSeries
+    n_slot: int
+    hours: float
+    flow_breach_eur_per_kwh: Floats
+    voltage_breach_eur_per_pu2_h: float
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Length of the vectors of each series group; ``slot`` has plain numbers."""
+        return {
+            "slot": 0,
+            "agent": len(self.agent_node),
+            "battery": len(self.batteries),
+            "area": len(self.areas.parent),
+            "bus": len(self.grid.node_of_bus),
+            "line": len(self.grid.line_branch),
+            "trafo": len(self.grid.trafo_branch),
+        }
+
+
+@dataclass(frozen=True)
+class SlotBlock:
+    """Everything about some consecutive slots.
+
+    Attributes
+    ----------
+    first_slot : number of the first slot.
+    series : group -> variable -> array (slots, entities), or (slots,) in the group ``slot``.
+        The group ``area`` holds all areas; the sink parts them by level.
+    settlement : money and trades of the block.
+    """
+
+    first_slot: int
+    series: Mapping[str, Mapping[str, NDArray[Any]]]
+    settlement: Settlement
+
+
+class Sink(Protocol):
+    """Where the recorder hands its blocks."""
+
+    def write(self, block: SlotBlock) -> None:
+        """Take a block of slots; arrays are only valid during the call."""
+
+    def close(self, recorder: RecorderSimulator) -> None:
+        """End the record; called once, after the last block."""
+
+
+class RecorderSimulator(SlotSimulator):
+    """Keeps the run's record.
+
+    Parent model ``Recorder``: reads ``power``, ``storage``, ``schedule`` and ``report``.
+
+    Attributes
+    ----------
+    bills : settlement component -> sum per agent, EUR or kWh.
+    reference : bills without trading.
+    curtailed_kwh : per agent.
+    slots_done : slots handed to the sink or waiting for it.
+    flush_seconds : time spent in deriving, and in the sink.
+    """
+
+    MODEL = "Recorder"
+    ATTRIBUTES = ("power", "storage", "schedule", "report")
+
+    def init(
+        self,
+        sid: str,
+        time_resolution: float,
+        *,
+        layout: RecorderLayout,
+        sink: Sink,
+        step_s: int,
+    ) -> dict[str, Any]:
+        """Set up the record.
+
+        Parameters
+        ----------
+        layout : sizes and memberships.
+        sink : takes the blocks.
+        step_s : length of a slot, s.
+        """
+        self.layout, self._sink = layout, sink
+        n_agent = len(layout.agent_node)
+        self.bills: dict[str, Floats] = {}
+        self.curtailed_kwh = np.zeros(n_agent)
+        self.reference = NoTradingReference(layout.batteries, n_agent)
+        self.settle_seconds = self.write_seconds = 0.0
+        self.slots_done = self._row = 0
+        self._closed = False
+        self._raw: dict[str, dict[str, NDArray[Any]]] = {}
+        grid = layout.grid
+        self._branch_area = np.maximum(
+            layout.linear.node_area[grid.branch_from], layout.linear.node_area[grid.branch_to]
+        )
+        return self.describe(sid, time_resolution, step_s)
+
+    def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
+        """Copy one slot; write once a block is full or the run ends."""
+        power: AgentPowerNow = self.parent_input(inputs, "power")
+        storage: StorageNow = self.parent_input(inputs, "storage")
+        schedule: Schedule = self.parent_input(inputs, "schedule")
+        report: GridReport = self.parent_input(inputs, "report")
+        self._keep("agent", self._agent_values(power, storage, schedule))
+        self._keep("battery", {"p_kw": schedule.battery_kw})
+        self._keep("bus", self._bus_values(schedule, report))
+        state = report.state
+        line, trafo = self.layout.grid.line_branch, self.layout.grid.trafo_branch
+        p_from = state.p_from_kw
+        self._keep("line", {"loading": state.line_loading_percent, "p_from": _take(p_from, line)})
+        self._keep(
+            "trafo",
+            {
+                "loading": state.trafo_loading_percent,
+                "p_from": _take(p_from, trafo),
+                "tap": report.tap_positions,
+            },
+        )
+        clearing = schedule.clearing
+        loss = np.bincount(
+            self._branch_area, weights=state.loss_kw, minlength=len(clearing.area_price)
+        )
+        area = {"p_import": clearing.net_import_kw, "price": clearing.area_price, "loss": loss}
+        self._keep("area", area)
+        self._keep("slot", self._slot_values(slot, schedule, report))
+        self._row += 1
+        self.slots_done += 1
+        if self._row == SLOTS_PER_BLOCK or self.slots_done == self.layout.n_slot:
+            self.flush()
+
+    def finalize(self) -> None:
+        """End the record when mosaik shuts down."""
+        if not self._closed:
+            self._closed = True
+            self.flush()
+            self._sink.close(self)
+
+    def flush(self) -> None:
+        """Derive what follows from the slots kept so far and hand them to the sink."""
+        if self._row == 0:
+            return
+        started = perf_counter()
+        block = self._derive()
+        self._account(block)
+        settled = perf_counter()
+        self._sink.write(block)
+        self._row = 0
+        self.settle_seconds += settled - started
+        self.write_seconds += perf_counter() - settled
+
+    def _keep(self, group: str, values: Mapping[str, Any]) -> None:
+        kept = self._raw.get(group)
+        if kept is None:
+            size = self.layout.sizes[group]
+            shape = (SLOTS_PER_BLOCK, size) if group != "slot" else (SLOTS_PER_BLOCK,)
+            kept = {name: np.empty(shape, np.asarray(v).dtype) for name, v in values.items()}
+            self._raw[group] = kept
+        for name, value in values.items():
+            kept[name][self._row] = value
+
+    def _agent_values(
+        self, power: AgentPowerNow, storage: StorageNow, schedule: Schedule
+    ) -> dict[str, Any]:
+        batteries, n_agent = self.layout.batteries, len(self.layout.agent_node)
+        return {
+            "p_load": power.p_load_kw,
+            "q_load": power.q_load_kvar,
+            "p_pv_available": power.generation_kw,
+            "p_pv": schedule.generation_kw,
+            "soc": np.bincount(batteries.agent, weights=storage.soc_kwh, minlength=n_agent),
+            "p_net": schedule.p_net_kw,
+            "price": schedule.clearing.node_price[self.layout.agent_node],
+        }
+
+    def _bus_values(self, schedule: Schedule, report: GridReport) -> dict[str, Any]:
+        node = self.layout.grid.node_of_bus
+        return {
+            "vm": report.state.bus_vm_pu,
+            "price": _take(schedule.clearing.node_price, node, np.nan),
+        }
+
+    def _slot_values(self, slot: int, schedule: Schedule, report: GridReport) -> dict[str, Any]:
+        layout, clearing, state = self.layout, schedule.clearing, report.state
+        prices = layout.prices
+        breach = np.abs(clearing.flow_breach_kw)
+        breach_cost = float(breach @ layout.flow_breach_eur_per_kwh)
+        voltage_breach = float(np.abs(clearing.voltage2_breach).sum())
+        breach_cost += voltage_breach * layout.voltage_breach_eur_per_pu2_h
+        met = report.breach.limits_met
+        return {
+            "verdict": (1 if schedule.reclearings else 0) if met else 2,
+            "ac_gap_pu": report.gap_pu,
+            "ac_gap_percent": report.gap_percent,
+            "reclearings": schedule.reclearings,
+            "breach_kw": float(breach.sum()),
+            "breach_cost": breach_cost * layout.hours,
+            "power_flow_method": int(state.method != "fixed_point"),
+            "lp_cold_starts": schedule.cold_starts,
+            "welfare": -clearing.cost_eur_per_h * layout.hours,
+            "wholesale_price": prices.wholesale[slot],
+            "retail_price": prices.retail[slot],
+            "feed_in_price": prices.feed_in[slot],
+        }
+
+    def _derive(self) -> SlotBlock:
+        layout, rows = self.layout, self._row
+        raw = {g: {n: v[:rows] for n, v in values.items()} for g, values in self._raw.items()}
+        agent, area, slot = raw["agent"], raw["area"], raw["slot"]
+        settlement = settle(
+            layout.areas,
+            ClearedBlock(
+                p_net_kw=agent["p_net"],
+                net_import_kw=area["p_import"],
+                area_price=area["price"],
+                agent_price=agent["price"],
+                retail_price=slot["retail_price"],
+                feed_in_price=slot["feed_in_price"],
+                hours=layout.hours,
+            ),
+        )
+        curtailed = np.maximum(agent["p_pv_available"], 0.0) - np.maximum(agent["p_pv"], 0.0)
+        agent |= {
+            "p_storage": agent["p_net"] - agent["p_load"] + agent["p_pv"],
+            "p_curtailed": curtailed,
+            "p_unserved": np.zeros_like(curtailed),
+        }
+        trade = settlement.areas
+        unsold = _sum_by(layout.areas.agent_area, curtailed, len(layout.areas.parent))
+        area |= {
+            "energy_traded": trade.traded_kwh,
+            "energy_residual": trade.residual_kwh,
+            "energy_unsold": unsold * layout.hours,
+            "energy_unserved": np.zeros_like(unsold),
+            "network_charge": trade.network_charge_eur,
+        }
+        slot |= _worst(raw) | self._binding(raw)
+        raw.pop("battery", None)
+        return SlotBlock(self.slots_done - rows, raw, settlement)
+
+    def _binding(self, raw: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        """The most loaded limit of each slot: bus, line or transformer, by share of its limit."""
+        line, trafo = raw["line"]["loading"], raw["trafo"]["loading"]
+        rows = len(raw["bus"]["vm"])
+        line_max = line.max(axis=1, initial=0.0)
+        trafo_max = trafo.max(axis=1, initial=0.0)
+        is_line = line_max >= trafo_max
+        kind = np.where(is_line, 2, 3)
+        element = np.where(
+            is_line,
+            line.argmax(axis=1) if line.shape[1] else -1,
+            trafo.argmax(axis=1) if trafo.shape[1] else -1,
+        )
+        binds = np.maximum(line_max, trafo_max) >= 99.0
+        return {
+            "binding_kind": np.where(binds, kind, 0).reshape(rows),
+            "binding_element": np.where(binds, element, -1).reshape(rows),
+        }
+
+    def _account(self, block: SlotBlock) -> None:
+        layout, money = self.layout, block.settlement
+        for name in (
+            "energy_p2p",
+            "energy_retail",
+            "export",
+            "network",
+            "congestion",
+            "bought_p2p_kwh",
+            "sold_p2p_kwh",
+            "bought_retail_kwh",
+            "sold_retail_kwh",
+        ):
+            self.bills[name] = self.bills.get(name, 0.0) + getattr(money, name)
+        agent, slot = block.series["agent"], block.series["slot"]
+        self.curtailed_kwh += agent["p_curtailed"].sum(axis=0) * layout.hours
+        self.reference.add(
+            agent["p_load"],
+            agent["p_pv_available"],
+            slot["retail_price"],
+            slot["feed_in_price"],
+            layout.hours,
+        )
+
+
+def _take(values: NDArray[Any], places: Indices, absent: float = 0.0) -> NDArray[Any]:
+    """Pick values by place; a place of -1 gives `absent`."""
+    return np.append(values, absent)[places]
+
+
+def _sum_by(group: Indices, values: Floats, size: int) -> Floats:
+    """Sum columns by group, shape (rows, size)."""
+    total = np.zeros((len(values), size))
+    np.add.at(total.T, group, values.T)
+    return total
+
+
+def _worst(raw: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Lowest and highest voltage and highest loadings of each slot, with their rows."""
+    vm = raw["bus"]["vm"]
+    low, high = np.where(np.isnan(vm), np.inf, vm), np.where(np.isnan(vm), -np.inf, vm)
+    worst = {
+        "vm_min": low.min(axis=1),
+        "vm_min_bus": low.argmin(axis=1),
+        "vm_max": high.max(axis=1),
+        "vm_max_bus": high.argmax(axis=1),
+    }
+    for kind in ("line", "trafo"):
+        loading = raw[kind]["loading"]
+        if loading.shape[1]:
+            worst[f"{kind}_loading_max"] = loading.max(axis=1)
+            worst[f"{kind}_loading_max_{kind}"] = loading.argmax(axis=1)
+        else:
+            worst[f"{kind}_loading_max"] = np.zeros(len(vm))
+            worst[f"{kind}_loading_max_{kind}"] = np.full(len(vm), -1)
+    return worst
