@@ -220,7 +220,7 @@ def test_progress_shows_slots_per_second_on_standard_error(
 def test_checking_shows_the_areas_members_and_ratings_without_running(tmp_path: Path) -> None:
     result = tricell("check", "village")
     assert result.exit_code == 0, result.stderr
-    for words in ("LV2.101", "LV4.101", "microgrid", "members", "MVA", "households", "retail"):
+    for words in ("LV2.101", "LV4.101", "microgrid", "members", "MVA", "household", "retail"):
         assert words in result.stdout
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
     assert list(tmp_path.iterdir()) == []

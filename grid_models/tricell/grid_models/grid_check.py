@@ -163,14 +163,14 @@ def _voltage_limits(net: pp.pandapowerNet) -> Iterator[GridFinding]:
             treatment=f"{DEFAULT_VM_MIN_PU} to {DEFAULT_VM_MAX_PU} pu is used unless the scenario "
             "says otherwise",
         )
-    rows = np.flatnonzero(live & (low >= high))
+    rows = np.flatnonzero(live & (low > high))
     if len(rows):
         yield _about_rows(
             net,
             "bus",
             rows,
             severity="error",
-            message="min_vm_pu is not below max_vm_pu",
+            message="min_vm_pu is above max_vm_pu",
             treatment="correct the voltage limits",
         )
 

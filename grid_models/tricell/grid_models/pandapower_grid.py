@@ -34,8 +34,20 @@ def network_functions() -> dict[str, Any]:
     return {
         name: function
         for name, function in inspect.getmembers(module, inspect.isfunction)
-        if not name.startswith("_") and function.__module__.startswith(module.__name__)
+        if not name.startswith("_")
+        and function.__module__.startswith(module.__name__)
+        and not _required_arguments(function)
     }
+
+
+def _required_arguments(function: Any) -> list[str]:
+    """Name the arguments without a default; no function that makes a network has any."""
+    parameters = inspect.signature(function).parameters.values()
+    return [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
 
 
 def load_pandapower_grid(source: PandapowerGrid) -> pp.pandapowerNet:

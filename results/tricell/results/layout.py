@@ -394,6 +394,7 @@ _BILL_TABLE = Table(
         Variable("energy_retail", "f8", "EUR", "energy bought from the retailer"),
         Variable("export", "f8", "EUR", "feed-in to the retailer, negative when paid for"),
         Variable("network", "f8", "EUR", "network charges and fees"),
+        Variable("congestion", "f8", "EUR", "what congested lines add at the own bus"),
         Variable("total", "f8", "EUR", "sum of the amounts before", required=True),
         Variable(
             "no_trading_total", "f8", "EUR", "bill at retail and feed-in tariff", required=True

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tricell.errors import GridError
 from tricell.grid_models.area_tree import AreaRow, AreaTree, cut_areas, render_tree
 from tricell.grid_models.findings import GridFinding
 from tricell.grid_models.grid_check import check_grid
@@ -59,6 +60,7 @@ def preview(scenario: Scenario) -> Preview:
         If the network or the data cannot be used.
     """
     net = load_grid(scenario.grid.source)
+    findings = usable_grid_findings(net)
     areas = scenario.grid.areas
     cut_rows = areas.cut_line_rows(list(net.line["name"]))
     tree = cut_areas(net, cut_rows, areas.merge_by_substation)
@@ -67,11 +69,27 @@ def preview(scenario: Scenario) -> Preview:
         scenario=scenario,
         areas=tuple(render_tree(tree, net)),
         members=_members(population, tree),
-        findings=tuple(check_grid(net)),
+        findings=findings,
         counts=population.counts(),
         prices=_prices(scenario),
         notes=population.notes,
     )
+
+
+def usable_grid_findings(net: Any) -> tuple[GridFinding, ...]:
+    """Return what is to be said about a network that can be used.
+
+    Raises
+    ------
+    GridError
+        With everything that stops a run.
+    """
+    findings = tuple(check_grid(net))
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        lines = [f"  {error.name}: {error.message}; {error.treatment}" for error in errors]
+        raise GridError("\n".join(["The network cannot be used as it is.", *lines]))
+    return findings
 
 
 def _members(population: Population, tree: AreaTree) -> dict[str, int]:

@@ -9,6 +9,7 @@ from math import isfinite
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import (
@@ -50,6 +51,7 @@ MORE_GRIDS = (
     "  {kind: pandapower, function: create_cigre_network_lv}",
     "  {kind: file, path: my_grid.json}   written by pandapower, .json or .xlsx",
 )
+MAX_FEEDERS_SHOWN = 2
 ABBREVIATIONS = {"ev": "EV", "pv": "PV"}
 
 
@@ -115,9 +117,7 @@ def show_preview(console: Console, seen: Preview) -> None:
         console.print(_section_rule("Notes about the data"))
         for note in seen.notes:
             console.print(Padding(Text(note), (0, 0, 0, 1)))
-    errors = sum(finding.severity == "error" for finding in seen.findings)
-    if not errors:
-        console.print(Text(f"\n{seen.scenario.name} is ready to run.", style="green"))
+    console.print(Text(f"\n{seen.scenario.name} is ready to run.", style="green"))
 
 
 def _print_head(console: Console, scenario: Scenario) -> None:
@@ -150,16 +150,27 @@ def _area_table(seen: Preview) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("fed by", overflow="fold")
     for row, drawn in zip(seen.areas, _tree_lines(seen.areas), strict=True):
-        rating = f"{row.rating_kva / 1e3:,.3g}" if isfinite(row.rating_kva) else "-"
         table.add_row(
             drawn,
             row.level_name,
             f"{seen.members[row.id]:,}",
             f"{row.n_bus:,}",
-            rating,
-            ", ".join(row.connection_names),
+            _mva(row.rating_kva),
+            _some(row.connection_names),
         )
     return table
+
+
+def _mva(rating_kva: float) -> str:
+    if not isfinite(rating_kva):
+        return "-"
+    return f"{rating_kva / 1e3:,.0f}" if rating_kva >= 100e3 else f"{rating_kva / 1e3:.3g}"
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= MAX_FEEDERS_SHOWN:
+        return ", ".join(names)
+    return f"{names[0]} and {len(names) - 1} more"
 
 
 def _tree_lines(areas: Sequence[AreaRow]) -> list[Text]:
@@ -228,10 +239,8 @@ def _end(endpoint: Endpoint) -> str:
 def _finding_table(findings: Sequence[GridFinding]) -> Table:
     table = _facts()
     for finding in findings:
-        style = "bold red" if finding.severity == "error" else "yellow"
-        where = f"{finding.table} {finding.name}".strip()
-        text = Text(f"{where}: {finding.message}").append(f" {finding.treatment}", style="dim")
-        table.add_row(Text(finding.severity, style=style), text)
+        text = Text(f"{finding.name}: {finding.message}; {finding.treatment}")
+        table.add_row(Text(finding.severity, style="yellow"), text)
     return table
 
 

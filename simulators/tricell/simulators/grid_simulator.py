@@ -74,6 +74,7 @@ class GridSimulator(SlotSimulator):
         feedback: AcFeedback,
         limits: OperatingLimits,
         names: GridNames,
+        fixed_taps: NDArray[np.int64],
         max_reclearings: int,
         step_s: int,
     ) -> dict[str, Any]:
@@ -86,15 +87,17 @@ class GridSimulator(SlotSimulator):
         feedback : turns AC solutions into corrections of the linear model.
         limits : limits and tolerances.
         names : names of buses, lines and transformers.
+        fixed_taps : tap positions in the data, per row of the transformer table.
         max_reclearings : how often a slot may be cleared again.
         step_s : length of a slot, s.
         """
         self._grid, self._linear = grid, linear
         self._controller, self._feedback = controller, feedback
         self._limits, self._names = limits, names
-        self._max_reclearings = max_reclearings
+        self._fixed_taps, self._max_reclearings = fixed_taps, max_reclearings
         self._rating_kva = _edge_rating_kva(grid, linear)
         self._has_history = False
+        self._tap_rows = np.array([tap.row for tap in controller.tap_changers], dtype=np.int64)
         return self.describe(sid, time_resolution, step_s)
 
     def child_kinds(self) -> Sequence[ChildKind]:
@@ -118,7 +121,7 @@ class GridSimulator(SlotSimulator):
             state=state,
             breach=breach,
             correction=correction,
-            tap_positions=self._controller.positions,
+            tap_positions=self._tap_positions(),
             gap_pu=gap_pu,
             gap_percent=gap_percent,
         )
@@ -141,6 +144,11 @@ class GridSimulator(SlotSimulator):
         if name == "trafo_loading":
             return state.trafo_loading_percent
         return self._schedule.clearing.node_price[self._grid.node_of_bus]
+
+    def _tap_positions(self) -> NDArray[np.int64]:
+        taps = self._fixed_taps.copy()
+        taps[self._tap_rows] = self._controller.positions
+        return taps
 
     def _breach(self, state: PowerFlowState, schedule: Schedule) -> Breach:
         limits, clearing = self._limits, schedule.clearing

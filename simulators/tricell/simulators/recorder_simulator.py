@@ -7,7 +7,7 @@ trades, bills) for all slots at once and hands the block to a *sink*: the result
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -110,7 +110,8 @@ class RecorderSimulator(SlotSimulator):
     reference : bills without trading.
     curtailed_kwh : per agent.
     slots_done : slots handed to the sink or waiting for it.
-    flush_seconds : time spent in deriving, and in the sink.
+    settle_seconds, write_seconds, flushes : time in settlement and in the sink, and how often.
+    on_slot : called with the number of slots done after each.
     """
 
     MODEL = "Recorder"
@@ -139,8 +140,9 @@ class RecorderSimulator(SlotSimulator):
         self.curtailed_kwh = np.zeros(n_agent)
         self.reference = NoTradingReference(layout.batteries, n_agent)
         self.settle_seconds = self.write_seconds = 0.0
-        self.slots_done = self._row = 0
+        self.slots_done = self._row = self.flushes = 0
         self._closed = False
+        self.on_slot: Callable[[int], None] | None = None
         self._raw: dict[str, dict[str, NDArray[Any]]] = {}
         grid = layout.grid
         self._branch_area = np.maximum(
@@ -180,6 +182,12 @@ class RecorderSimulator(SlotSimulator):
         self.slots_done += 1
         if self._row == SLOTS_PER_BLOCK or self.slots_done == self.layout.n_slot:
             self.flush()
+        if self.on_slot is not None:
+            self.on_slot(self.slots_done)
+
+    def discard(self) -> None:
+        """Forget the record: the run never began."""
+        self._closed = True
 
     def finalize(self) -> None:
         """End the record when mosaik shuts down."""
@@ -198,6 +206,7 @@ class RecorderSimulator(SlotSimulator):
         settled = perf_counter()
         self._sink.write(block)
         self._row = 0
+        self.flushes += 1
         self.settle_seconds += settled - started
         self.write_seconds += perf_counter() - settled
 

@@ -1,0 +1,359 @@
+"""Puts a run's record into a results file: the one place where both worlds meet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tricell.results import kpis, layout
+from tricell.results.writer import ResultsWriter, RunHeader
+from tricell.scenarios.world import World
+from tricell.simulators.population import AgentKind, DeviceKind
+from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+
+Floats = NDArray[np.float64]
+Columns = dict[str, Any]
+
+TRADED_AT_LEAST_KWH = 1e-9
+LOAD_DEVICES = (
+    DeviceKind.BASE_LOAD,
+    DeviceKind.EV,
+    DeviceKind.HEAT_PUMP,
+    DeviceKind.LOWER_GRID_LOAD,
+)
+PLANT_DEVICES = (DeviceKind.PV, DeviceKind.WIND, DeviceKind.BIOMASS, DeviceKind.HYDRO)
+
+
+class ResultsSink:
+    """Writes blocks of slots, and the tables at the end.
+
+    Parameters
+    ----------
+    world : what runs.
+    path : name of the finished file.
+    header : what is known about the run before it starts.
+    force : replace an existing file.
+
+    Attributes
+    ----------
+    timings : part of the run -> (seconds, calls); filled by the runner before the end.
+    warnings : rows of the warning table that others add.
+    failure : why the run ended early; empty if it did not.
+    """
+
+    def __init__(self, world: World, path: Path, header: RunHeader, *, force: bool) -> None:
+        self._world = world
+        self._hours = world.scenario.time.step_hours
+        level = world.level_names
+        self._rows_of_level = {
+            name: np.flatnonzero(np.array(level) == name) for name in layout.AREA_LEVELS
+        }
+        self.writer = ResultsWriter(
+            path,
+            header,
+            entity_tables(world),
+            force=force,
+            gzip_level=world.scenario.output.compression_level,
+        )
+        self.timings: dict[str, tuple[float, int]] = {}
+        self.warnings: list[tuple[str, str, str, int]] = []
+        self.failure = ""
+        self.path: Path | None = None
+        self._net: list[Floats] = []
+        self._load: list[Floats] = []
+        self._generation: list[Floats] = []
+        self._verdicts: list[NDArray[Any]] = []
+        self._money: list[Floats] = []
+
+    def write(self, block: SlotBlock) -> None:
+        """Append a block of slots and its trades."""
+        series = {g: dict(values) for g, values in block.series.items() if g != "area"}
+        area = block.series["area"]
+        for name, rows in self._rows_of_level.items():
+            if len(rows):
+                series[name] = {variable: values[:, rows] for variable, values in area.items()}
+        self.writer.write_block(series)
+        self._append_trades(block)
+        agent, slot = block.series["agent"], block.series["slot"]
+        self._net.append(area["p_import"][:, 0] * self._hours)
+        self._load.append(agent["p_load"].sum(axis=1) * self._hours)
+        self._generation.append(np.maximum(agent["p_pv"], 0.0).sum(axis=1) * self._hours)
+        self._verdicts.append(slot["verdict"].copy())
+        money = block.settlement
+        self._money.append(
+            np.stack([money.agents_eur, money.retailer_eur, money.network_operator_eur], axis=1)
+        )
+
+    def close(self, recorder: RecorderSimulator) -> None:
+        """Write the tables at the end and give the file its name."""
+        whole = recorder.slots_done == self._world.scenario.time.slots and not self.failure
+        if not self.failure and not whole:
+            self.failure = "the run ended before its last slot"
+        if recorder.slots_done == 0:
+            self.path = None
+            self.writer.abandon()
+            return
+        tables = {
+            "bill": self._bill_table(recorder),
+            "kpi": self._kpi_table(recorder),
+            "warning": self._warning_table(),
+            "timing": self._timing_table(),
+        }
+        self.path = self.writer.finish(
+            "complete" if whole else "failed", tables, failure_message=self.failure
+        )
+
+    def _append_trades(self, block: SlotBlock) -> None:
+        """Energy that met in each area's pool, and what crossed to the retailer, per slot."""
+        world, area, trade = self._world, block.series["area"], block.settlement.areas
+        time = world.scenario.time
+        slots = len(area["price"])
+        start = time.start_utc.astype("datetime64[s]").astype(np.int64)
+        times = start + time.step_s * (block.first_slot + np.arange(slots))
+        slot, where = np.nonzero(trade.traded_kwh > TRADED_AT_LEAST_KWH)
+        pool = {
+            "time": times[slot],
+            "level": np.asarray(world.tree.level)[where],
+            "area": where,
+            "seller": np.full(len(slot), layout.POOL_ROW),
+            "buyer": np.full(len(slot), layout.POOL_ROW),
+            "energy": trade.traded_kwh[slot, where],
+            "price": area["price"][slot, where],
+            "network_charge": trade.network_charge_eur[slot, where],
+        }
+        top = area["p_import"][:, 0] * self._hours
+        moved = np.flatnonzero(np.abs(top) > TRADED_AT_LEAST_KWH)
+        imported = top[moved] > 0.0
+        outside = block.series["slot"]
+        retail = {
+            "time": times[moved],
+            "level": np.full(len(moved), int(layout.Level.RETAIL)),
+            "area": np.full(len(moved), layout.NO_ROW),
+            "seller": np.where(imported, layout.RETAILER_ROW, layout.POOL_ROW),
+            "buyer": np.where(imported, layout.POOL_ROW, layout.RETAILER_ROW),
+            "energy": np.abs(top[moved]),
+            "price": np.where(imported, outside["retail_price"], outside["feed_in_price"])[moved]
+            if imported.all() or not imported.any()
+            else np.where(imported, outside["retail_price"][moved], outside["feed_in_price"][moved]),
+            "network_charge": np.zeros(len(moved)),
+        }
+        columns = {name: np.concatenate([pool[name], retail[name]]) for name in pool}
+        order = np.argsort(columns["time"], kind="stable")
+        if len(order):
+            self.writer.append_trades({name: values[order] for name, values in columns.items()})
+
+    def _bill_table(self, recorder: RecorderSimulator) -> Columns:
+        bills = recorder.bills
+        parts = ("energy_p2p", "energy_retail", "export", "network", "congestion")
+        total = sum(bills[part] for part in parts)
+        reference = recorder.reference.bill_eur
+        return {
+            "agent": self._world.population.agents.id,
+            **{part: bills[part] for part in parts},
+            "total": total,
+            "no_trading_total": reference,
+            "saving": reference - total,
+            "bought_p2p": bills["bought_p2p_kwh"],
+            "sold_p2p": bills["sold_p2p_kwh"],
+            "bought_retail": bills["bought_retail_kwh"],
+            "sold_retail": bills["sold_retail_kwh"],
+            "unserved": np.zeros(len(reference)),
+            "curtailed": recorder.curtailed_kwh,
+        }
+
+    def _kpi_table(self, recorder: RecorderSimulator) -> Columns:
+        net, load = np.concatenate(self._net), np.concatenate(self._load)
+        generation = np.concatenate(self._generation)
+        bill = self._bill_table(recorder)
+        verdicts = np.concatenate(self._verdicts)
+        agents, retailer, operator = np.concatenate(self._money).sum(axis=0)
+        met = float(np.isin(verdicts, (0, 1)).mean())
+        figures: list[tuple[str, float | None, str]] = [
+            ("load", float(load.sum()), "kWh"),
+            ("generation", float(generation.sum()), "kWh"),
+            ("import", float(np.maximum(net, 0.0).sum()), "kWh"),
+            ("export", float(np.maximum(-net, 0.0).sum()), "kWh"),
+            ("unsold", float(recorder.curtailed_kwh.sum()), "kWh"),
+            ("self_sufficiency", kpis.self_sufficiency(net, load), "1"),
+            ("self_consumption", kpis.self_consumption(net, generation), "1"),
+            ("peak_to_average_ratio", kpis.peak_to_average_ratio(net), "1"),
+            ("flatness", kpis.flatness(net), "1"),
+            ("willingness", kpis.willingness(bill["saving"]), "1"),
+            ("saving", float(bill["saving"].sum()), "EUR"),
+            ("agents_pay", -float(agents), "EUR"),
+            ("retailer_receives", float(retailer), "EUR"),
+            ("network_operator_receives", float(operator), "EUR"),
+            ("limits_met_share", met, "1"),
+        ]
+        return {
+            "name": [name for name, _, _ in figures],
+            "scope": [layout.RUN_SCOPE] * len(figures),
+            "value": [np.nan if value is None else value for _, value, _ in figures],
+            "unit": [unit for _, _, unit in figures],
+        }
+
+    def _warning_table(self) -> Columns:
+        findings = [(f"grid: {f.table}", f.name, f"{f.message}. {f.treatment}", 1)
+                    for f in self._world.findings]
+        notes = [("data", "", note, 1) for note in self._world.population.notes]
+        rows = [*findings, *notes, *self.warnings]
+        start = self._world.scenario.time.start_utc
+        return {
+            "time": np.full(len(rows), start, dtype="datetime64[s]"),
+            "kind": [row[0] for row in rows],
+            "element": [row[1] for row in rows],
+            "message": [row[2] for row in rows],
+            "count": [row[3] for row in rows],
+        }
+
+    def _timing_table(self) -> Columns:
+        return {
+            "part": list(self.timings),
+            "seconds": [seconds for seconds, _ in self.timings.values()],
+            "calls": [calls for _, calls in self.timings.values()],
+        }
+
+
+def entity_tables(world: World) -> Mapping[str, Columns]:
+    """Return the tables of agents, areas, buses, lines and transformers."""
+    return {
+        "agent": _agent_table(world),
+        "area": _area_table(world),
+        "bus": _bus_table(world),
+        "line": _line_table(world),
+        "trafo": _trafo_table(world),
+    }
+
+
+def _agent_table(world: World) -> Columns:
+    population = world.population
+    area = world.areas.agent_area
+    load = sum(population.rated_kw_by_agent(kind) for kind in LOAD_DEVICES)
+    strategy = world.scenario.participants.battery.kind
+    has_battery = population.battery_kwh > 0.0
+    return {
+        "agent": population.agents.id,
+        "area": [world.tree.id[a] for a in area],
+        "level": [world.level_names[a] for a in area],
+        "bus": [world.names.bus[row] for row in population.agents.bus_row],
+        "class": [AgentKind(int(kind)).label for kind in population.agents.kind],
+        "strategy": [strategy if battery else "" for battery in has_battery],
+        "load_kw": load,
+        "pv_kwp": population.pv_kwp,
+        "battery_kwh": population.battery_kwh,
+        "battery_kw": population.battery_kw,
+    }
+
+
+def _area_table(world: World) -> Columns:
+    tree, net = world.tree, world.net
+    names = {"trafo": world.names.trafo, "line": world.names.line}
+    feeders = [
+        " ".join(
+            names[table][row] if table in names else f"{table} {row}" for table, row in connections
+        )
+        for connections in tree.connection_trafos
+    ]
+    vn_kv = net.bus["vn_kv"].to_numpy(dtype=np.float64)
+    nominal = [
+        float(vn_kv[tree.area_of_bus == area].max(initial=0.0)) for area in range(len(tree))
+    ]
+    return {
+        "area": tree.id,
+        "name": tree.id,
+        "level": world.level_names,
+        "parent": ["" if parent < 0 else tree.id[parent] for parent in tree.parent],
+        "trafo": feeders,
+        "network_model": ["meshed" if m else "radial" for m in world.linear.area_meshed],
+        "n_bus": tree.n_bus,
+        "n_agent": np.bincount(world.areas.agent_area, minlength=len(tree)),
+        "nominal_kv": nominal,
+        "rating": np.where(np.isfinite(tree.rating_kva), tree.rating_kva, np.nan),
+    }
+
+
+def _area_ids(world: World, bus_rows: NDArray[np.int64]) -> list[str]:
+    area = np.maximum(world.tree.area_of_bus[bus_rows], 0)
+    return [world.tree.id[a] for a in area]
+
+
+def _bus_table(world: World) -> Columns:
+    net, node = world.net, world.grid.node_of_bus
+    x, y = _positions(net)
+    low, high = np.append(world.limits.vm_min_pu, np.nan), np.append(world.limits.vm_max_pu, np.nan)
+    return {
+        "bus": world.names.bus,
+        "name": world.names.bus,
+        "area": _area_ids(world, np.arange(len(node))),
+        "nominal_kv": net.bus["vn_kv"].to_numpy(dtype=np.float64),
+        "vm_min": low[node],
+        "vm_max": high[node],
+        "x": x,
+        "y": y,
+    }
+
+
+def _positions(net: Any) -> tuple[Floats, Floats]:
+    """Coordinates of the buses from pandapower's GeoJSON points; nan where there are none."""
+    points = np.full((len(net.bus), 2), np.nan)
+    if "geo" in net.bus:
+        for row, text in enumerate(net.bus["geo"]):
+            if isinstance(text, str) and text:
+                points[row] = json.loads(text)["coordinates"][:2]
+    return points[:, 0], points[:, 1]
+
+
+def _rows(net: Any, table: str, column: str) -> NDArray[np.int64]:
+    return np.asarray(net.bus.index.get_indexer(net[table][column]), dtype=np.int64)
+
+
+def _limit_percent(world: World, branch: NDArray[np.int64]) -> Floats:
+    return np.append(world.limits.loading_percent, np.nan)[branch]
+
+
+def _line_table(world: World) -> Columns:
+    line = world.net.line
+    start, end = _rows(world.net, "line", "from_bus"), _rows(world.net, "line", "to_bus")
+    current = line["max_i_ka"] * line["df"] * line["parallel"]
+    return {
+        "line": world.names.line,
+        "name": world.names.line,
+        "area": _area_ids(world, start),
+        "from_bus": [world.names.bus[row] for row in start],
+        "to_bus": [world.names.bus[row] for row in end],
+        "length": line["length_km"].to_numpy(dtype=np.float64),
+        "rated_current": current.to_numpy(dtype=np.float64),
+        "loading_max": _limit_percent(world, world.grid.line_branch),
+    }
+
+
+def _trafo_table(world: World) -> Columns:
+    trafo = world.net.trafo
+    high, low = _rows(world.net, "trafo", "hv_bus"), _rows(world.net, "trafo", "lv_bus")
+    rating = trafo["sn_mva"] * trafo["df"] * trafo["parallel"] * 1e3
+    set_points = np.full(len(trafo), np.nan)
+    for tap in world.controller.tap_changers:
+        set_points[tap.row] = tap.set_point_pu
+    return {
+        "trafo": world.names.trafo,
+        "name": world.names.trafo,
+        "area": _area_ids(world, low),
+        "hv_bus": [world.names.bus[row] for row in high],
+        "lv_bus": [world.names.bus[row] for row in low],
+        "rating": rating.to_numpy(dtype=np.float64),
+        "loading_max": _limit_percent(world, world.grid.trafo_branch),
+        "tap_min": _whole(trafo, "tap_min"),
+        "tap_max": _whole(trafo, "tap_max"),
+        "tap_neutral": _whole(trafo, "tap_neutral"),
+        "vm_set": set_points,
+    }
+
+
+def _whole(table: Any, column: str) -> NDArray[np.int64]:
+    values = table[column].to_numpy(dtype=np.float64)
+    return np.where(np.isnan(values), 0.0, values).astype(np.int64)

@@ -1,0 +1,334 @@
+"""From a scenario to everything a run needs, before the first slot: the *world*.
+
+`build_world` loads the network and the data, cuts the areas, compiles the market and prepares
+the AC power flow. Nothing of this happens again inside the slot loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tricell.errors import GridError
+from tricell.grid_models.ac_feedback import AcFeedback, Correction
+from tricell.grid_models.area_tree import LEVEL_NAMES, AreaTree, cut_areas
+from tricell.grid_models.electrical_grid import BranchKind, ElectricalGrid, build_electrical_grid
+from tricell.grid_models.findings import GridFinding
+from tricell.grid_models.grid_check import check_grid
+from tricell.grid_models.grid_sources import load_grid
+from tricell.grid_models.linear_grid import LinearGrid, build_linear_grid
+from tricell.grid_models.power_flow import PowerFlow
+from tricell.grid_models.tap_changer import TapController
+from tricell.markets.joint_market import JointMarket
+from tricell.markets.joint_model import JointProblem
+from tricell.markets.orders import BUY, SELL, OrderColumns, OrderKind
+from tricell.markets.settlement import TradingAreas
+from tricell.scenarios.participants import build_population
+from tricell.scenarios.prices import (
+    WholesaleSeries,
+    check_prices,
+    feed_in_prices,
+    retail_prices,
+    wholesale_series,
+)
+from tricell.scenarios.schema import Scenario
+from tricell.simulators.battery_orders import Step
+from tricell.simulators.grid_simulator import GridNames, OperatingLimits
+from tricell.simulators.market_simulator import MarketParticipants
+from tricell.simulators.population import Population
+from tricell.simulators.recorder_simulator import RecorderLayout
+from tricell.simulators.storage_simulator import PriceSeries
+
+Floats = NDArray[np.float64]
+
+GENERATION_OFFER_EUR_PER_KWH = 0.0
+"""What plants without fuel ask for: below it they would rather be curtailed."""
+
+_STEP_SIDE = {
+    Step.CHARGE_OWN: (BUY, OrderKind.CHARGE_OWN),
+    Step.CHARGE_MARKET: (BUY, OrderKind.CHARGE_MARKET),
+    Step.DISCHARGE_OWN: (SELL, OrderKind.DISCHARGE_OWN),
+    Step.DISCHARGE_MARKET: (SELL, OrderKind.DISCHARGE_MARKET),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """A scenario made ready to run.
+
+    Attributes
+    ----------
+    scenario : what the planner asked for.
+    net : the pandapower network.
+    tree : its areas.
+    grid, linear : its arrays and its linear model.
+    names : unique names of buses, lines and transformers.
+    population : who takes part.
+    participants, areas : where they stand in the market.
+    prices, wholesale : outside prices per slot, and where they come from.
+    market : the compiled market.
+    controller : tap changers around the AC power flow.
+    feedback : AC error to linear model.
+    limits : operating limits and tolerances.
+    first_correction : correction of the unloaded grid, for the very first clearing.
+    findings : what the check of the network found.
+    """
+
+    scenario: Scenario
+    net: Any
+    tree: AreaTree
+    grid: ElectricalGrid
+    linear: LinearGrid
+    names: GridNames
+    population: Population
+    participants: MarketParticipants
+    areas: TradingAreas
+    prices: PriceSeries
+    wholesale: WholesaleSeries
+    market: JointMarket
+    controller: TapController
+    feedback: AcFeedback
+    limits: OperatingLimits
+    first_correction: Correction
+    findings: tuple[GridFinding, ...]
+
+    @property
+    def battery_names(self) -> tuple[str, ...]:
+        """Name of each battery: its owner's, numbered where there are several."""
+        ids = self.population.agents.id
+        return unique_names([ids[agent] for agent in self.population.batteries.agent], "battery")
+
+    @property
+    def fixed_taps(self) -> NDArray[np.int64]:
+        """Tap positions in the data, per row of the transformer table; 0 where there is none."""
+        positions = self.net.trafo["tap_pos"].to_numpy(dtype=np.float64)
+        return np.where(np.isnan(positions), 0.0, positions).astype(np.int64)
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """Level of each area, in words."""
+        return tuple(LEVEL_NAMES[int(level)] for level in self.tree.level)
+
+    def recorder_layout(self) -> RecorderLayout:
+        """Return what the recorder needs to know of the world."""
+        time, problem = self.scenario.time, self.market.problem
+        return RecorderLayout(
+            grid=self.grid,
+            linear=self.linear,
+            areas=self.areas,
+            agent_node=self.participants.agent_node,
+            batteries=self.population.batteries,
+            prices=self.prices,
+            n_slot=time.slots,
+            hours=time.step_hours,
+            flow_breach_eur_per_kwh=problem.flow_breach_eur_per_kwh,
+            voltage_breach_eur_per_pu2_h=problem.voltage_breach_eur_per_pu2_h,
+        )
+
+
+def build_world(scenario: Scenario) -> World:
+    """Load, cut, compile.
+
+    Raises
+    ------
+    TricellError
+        If the network or the data cannot be used; the message says what to change.
+    """
+    net = load_grid(scenario.grid.source)
+    findings = check_grid(net)
+    _refuse_faulty_grid(findings)
+    options = scenario.grid.areas
+    cut_rows = options.cut_line_rows(list(net.line["name"]))
+    tree = cut_areas(net, cut_rows, options.merge_by_substation)
+    grid = build_electrical_grid(net)
+    linear = build_linear_grid(grid, tree, grid.node_of_bus)
+    population = build_population(scenario, net)
+    limits = _operating_limits(scenario, grid)
+    areas = _trading_areas(scenario, tree, population)
+    wholesale, prices = build_prices(scenario, float(areas.fee_eur_per_kwh[0]))
+    participants = _participants(population, grid)
+    power_flow = PowerFlow(grid, net)
+    controller = TapController(grid, net, power_flow)
+    feedback = AcFeedback(grid, linear, limits.loading_percent / 100.0)
+    problem = _joint_problem(scenario, grid, linear, tree, participants, limits)
+    idle = np.zeros(grid.n_nodes)
+    unloaded = feedback.correction(power_flow.solve(idle, idle), np.zeros(linear.n_edge), idle)
+    return World(
+        scenario=scenario,
+        net=net,
+        tree=tree,
+        grid=grid,
+        linear=linear,
+        names=_grid_names(net),
+        population=population,
+        participants=participants,
+        areas=areas,
+        prices=prices,
+        wholesale=wholesale,
+        market=JointMarket(problem),
+        controller=controller,
+        feedback=feedback,
+        limits=limits,
+        first_correction=unloaded,
+        findings=(*findings, *controller.findings),
+    )
+
+
+def build_prices(scenario: Scenario, top_fee: float) -> tuple[WholesaleSeries, PriceSeries]:
+    """Return the prices of every slot, after a check that no one can trade in a circle."""
+    time, prices = scenario.time, scenario.prices
+    wholesale = wholesale_series(
+        prices.wholesale,
+        start=time.start_utc,
+        slots=time.slots,
+        step_s=time.step_s,
+        folder=Path(),
+    )
+    spot = wholesale.price_eur_per_kwh
+    retail, feed_in = retail_prices(prices.retail, spot), feed_in_prices(prices.feed_in, spot)
+    check_prices(
+        retail,
+        feed_in,
+        top_fee_eur_per_kwh=top_fee,
+        start=time.start_utc,
+        step_s=time.step_s,
+    )
+    return wholesale, PriceSeries(wholesale=spot, retail=retail, feed_in=feed_in)
+
+
+def unique_names(names: Sequence[object], kind: str) -> tuple[str, ...]:
+    """Make names unique: what is missing gets its row, what repeats gets a number.
+
+    Examples
+    --------
+    >>> unique_names(["a", None, "a"], "bus")
+    ('a', 'bus 1', 'a (2)')
+    """
+    taken: set[str] = set()
+    unique = []
+    for row, name in enumerate(names):
+        text = str(name) if isinstance(name, str) and name else f"{kind} {row}"
+        candidate, number = text, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{text} ({number})"
+        taken.add(candidate)
+        unique.append(candidate)
+    return tuple(unique)
+
+
+def _refuse_faulty_grid(findings: Sequence[GridFinding]) -> None:
+    errors = [f for f in findings if f.severity == "error"]
+    if errors:
+        lines = [f"  {f.table} {f.name!r}: {f.message}. {f.treatment}" for f in errors]
+        raise GridError("The network cannot be used:\n" + "\n".join(lines))
+
+
+def _grid_names(net: Any) -> GridNames:
+    return GridNames(
+        bus=unique_names(list(net.bus["name"]), "bus"),
+        line=unique_names(list(net.line["name"]), "line"),
+        trafo=unique_names(list(net.trafo["name"]), "trafo"),
+    )
+
+
+def _operating_limits(scenario: Scenario, grid: ElectricalGrid) -> OperatingLimits:
+    limits = scenario.limits
+    low, high = grid.node_vm_min_pu.copy(), grid.node_vm_max_pu.copy()
+    has_bus = np.isfinite(high)
+    if limits.voltage_min_pu is not None:
+        low[has_bus] = limits.voltage_min_pu
+    if limits.voltage_max_pu is not None:
+        high[has_bus] = limits.voltage_max_pu
+    is_line = grid.branch_kind == BranchKind.LINE
+    wanted = np.where(is_line, limits.line_loading_percent, limits.trafo_loading_percent)
+    # A limit in the data below 100 % stays; the scenario scales it like all others.
+    percent = wanted * grid.branch_loading_limit_percent / 100.0
+    unrated = np.isinf(grid.branch_rating_from_ka)
+    return OperatingLimits(
+        vm_min_pu=low,
+        vm_max_pu=high,
+        loading_percent=np.where(unrated, np.inf, percent),
+        voltage_tolerance_pu=limits.voltage_tolerance_pu,
+        loading_tolerance_percent=limits.loading_tolerance_percent,
+    )
+
+
+def _trading_areas(scenario: Scenario, tree: AreaTree, population: Population) -> TradingAreas:
+    fees = scenario.prices.fees
+    by_level = {1: fees.microgrid, 2: fees.cell, 3: fees.multicell}
+    agent_area = tree.area_of_bus[population.agents.bus_row]
+    # Whoever stands at the mere grid connection trades in the top area.
+    return TradingAreas(
+        parent=np.asarray(tree.parent, dtype=np.int64),
+        fee_eur_per_kwh=np.array([by_level[int(level)] for level in tree.level]),
+        agent_area=np.maximum(agent_area, 0),
+    )
+
+
+def _participants(population: Population, grid: ElectricalGrid) -> MarketParticipants:
+    agents, devices = population.agents, population.devices
+    node = grid.node_of_bus[agents.bus_row]
+    if (node < 0).any():
+        name = agents.id[int(np.argmin(node))]
+        raise GridError(
+            f"{name!r} stands at a bus that is out of service. Put the bus into service, or the "
+            "load or plant out of service."
+        )
+    return MarketParticipants(
+        agent_ids=agents.id,
+        agent_node=node,
+        generators=np.unique(devices.agent[devices.generates]),
+        battery_agent=population.batteries.agent,
+    )
+
+
+def _joint_problem(
+    scenario: Scenario,
+    grid: ElectricalGrid,
+    linear: LinearGrid,
+    tree: AreaTree,
+    who: MarketParticipants,
+    limits: OperatingLimits,
+) -> JointProblem:
+    prices = scenario.limits
+    is_line = grid.branch_kind == BranchKind.LINE
+    branch_price = np.where(
+        is_line, prices.line_breach_eur_per_kwh, prices.trafo_breach_eur_per_kwh
+    )
+    edge_price = np.zeros(linear.n_edge)
+    np.maximum.at(edge_price, linear.branch_edge, branch_price)
+    # 1 pu of voltage is 2 pu^2 of squared voltage near 1 pu.
+    voltage_price = prices.voltage_breach_eur_per_pu_h / 2.0
+    return JointProblem(
+        grid=linear,
+        area_parent=np.asarray(tree.parent, dtype=np.int64),
+        orders=_order_columns(who),
+        v2_min=limits.vm_min_pu**2,
+        v2_max=limits.vm_max_pu**2,
+        flow_breach_eur_per_kwh=edge_price,
+        voltage_breach_eur_per_pu2_h=voltage_price,
+    )
+
+
+def _order_columns(who: MarketParticipants) -> OrderColumns:
+    """Generation first, then the four steps of all batteries, step by step."""
+    n_battery = len(who.battery_agent)
+    agent = np.concatenate([who.generators, *[who.battery_agent] * len(Step)])
+    side = [np.full(len(who.generators), SELL)]
+    kind = [np.full(len(who.generators), OrderKind.GENERATION)]
+    for step in Step:
+        step_side, step_kind = _STEP_SIDE[step]
+        side.append(np.full(n_battery, step_side))
+        kind.append(np.full(n_battery, step_kind))
+    return OrderColumns(
+        agent=agent.astype(np.int64),
+        node=who.agent_node[agent],
+        side=np.concatenate(side),
+        kind=np.concatenate(kind).astype(np.int8),
+    )
