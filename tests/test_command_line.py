@@ -187,7 +187,7 @@ def test_stopping_a_run_exits_130_with_a_sentence(monkeypatch: pytest.MonkeyPatc
     pretend_runner(monkeypatch, run)
     result = tricell("run", "village")
     assert result.exit_code == 130
-    assert "stopped by Ctrl-C" in result.stderr
+    assert "stopped by Ctrl-C before the end. No file was written." in result.stderr
 
 
 def test_a_fault_of_tricell_itself_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

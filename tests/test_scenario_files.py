@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandapower as pp
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from tricell.errors import GridError, ScenarioError
+from tricell.errors import DataError, GridError, ScenarioError
 from tricell.scenarios.faults import PAGE_WIDTH, Fault, ScenarioFaultsError
+from tricell.scenarios.participants import build_population
 from tricell.scenarios.scenario_file import Override, as_yaml, load_scenario
 from tricell.scenarios.schema import AreaOptions, Scenario, json_schema
 from tricell.scenarios.shipped import shipped_names, shipped_scenarios
 from tricell.scenarios.yaml_tree import Source, merged, parse, plain
+from tricell.simulators.population import AgentKind, DeviceKind
 
 
 def write(folder: Path, text: str, name: str = "mine.yaml") -> str:
@@ -396,6 +399,91 @@ def test_two_simulators_of_one_name_are_refused(tmp_path: Path) -> None:
     assert fault.line == 9
 
 
+# --- extra participants ---
+
+
+@pytest.fixture(scope="module")
+def town() -> Any:
+    """Return a transformer with one load of 2 kW behind it; pandapower's own catalogue data."""
+    net = pp.create_empty_network()
+    mv, lv = pp.create_bus(net, 20.0, name="MV bus"), pp.create_bus(net, 0.4, name="LV bus")
+    pp.create_ext_grid(net, mv)
+    pp.create_transformer(net, mv, lv, "0.25 MVA 20/0.4 kV")
+    pp.create_load(net, lv, 0.002, name="house")
+    return net
+
+
+def scenario_with(tmp_path: Path, extra: str) -> Scenario:
+    text = f"extends: village\nparticipants:\n  profiles: constant\n  extra: [{extra}]\n"
+    return load_scenario(write(tmp_path, text))
+
+
+def test_extra_participants_stand_behind_those_of_the_network(tmp_path: Path, town: Any) -> None:
+    smith = "{name: Smith, bus: LV bus, load_kw: 3, pv_kwp: 5, pv_profile: PV, battery_kwh: 10, "
+    scenario = scenario_with(
+        tmp_path, smith + "battery_kw: 4}, {name: Mill, bus: MV bus, load_kw: 9}"
+    )
+    population = build_population(scenario, town)
+    assert population.agents.id == ("house", "Smith", "Mill")
+    assert list(population.agents.bus_row) == [1, 1, 0]
+    assert population.rated_kw_by_agent(DeviceKind.BASE_LOAD).tolist() == [2, 3, 9]
+    assert population.pv_kwp.tolist() == [0, 5, 0]
+    assert population.battery_kwh.tolist() == [0, 10, 0]
+    assert population.battery_kw.tolist() == [0, 4, 0]
+    assert [AgentKind(kind).label for kind in population.agents.kind] == [
+        "household",
+        "household",
+        "business",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("{name: A, bus: LV buss, load_kw: 1}", "did you mean `LV bus`"),
+        ("{name: house, bus: LV bus, load_kw: 1}", "has the name of a participant"),
+    ],
+)
+def test_an_extra_participant_that_does_not_fit_the_network_is_refused(
+    tmp_path: Path, town: Any, extra: str, words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        build_population(scenario_with(tmp_path, extra), town)
+
+
+@pytest.mark.parametrize(
+    ("extra", "field"),
+    [
+        ("{name: A, bus: LV bus, pv_kwp: 1}", "participants.extra.0.pv_profile"),
+        ("{name: A, bus: LV bus, battery_kwh: 1}", "participants.extra.0.battery_kw"),
+        ("{name: A, bus: LV bus}, {name: A, bus: LV bus}", "participants.extra.1.name"),
+    ],
+)
+def test_an_incomplete_extra_participant_is_a_fault(tmp_path: Path, extra: str, field: str) -> None:
+    with pytest.raises(ScenarioFaultsError) as caught:
+        scenario_with(tmp_path, extra)
+    assert [fault.field for fault in caught.value.faults] == [field]
+
+
+def test_profiles_of_extra_participants_come_from_the_tables_of_the_scenario(
+    tmp_path: Path, town: Any
+) -> None:
+    hours = [f"2016-01-18T{hour:02}:00Z" for hour in range(24)]
+    rows = [f"{hour},{value / 24},0.5" for value, hour in enumerate(hours)]
+    (tmp_path / "p.csv").write_text("\n".join(["time,house,shape", *rows]))
+    scenario = load_scenario(
+        write(
+            tmp_path,
+            "extends: village\ntime: {step_minutes: 60}\nparticipants:\n"
+            "  profiles: {kind: csv, files: [p.csv]}\n"
+            "  extra: [{name: A, bus: LV bus, load_kw: 4, load_profile: shape}]\n",
+        )
+    )
+    population = build_population(scenario, town)
+    column = population.devices.p_profile[-1]
+    assert (population.profiles.values[:, column] == np.float32(0.5)).all()
+
+
 # --- cut lines ---
 
 
@@ -464,6 +552,7 @@ def test_merging_a_file_with_itself_changes_nothing(base: Any) -> None:
     assert plain(merged(tree(base), tree(base))) == base
 
 
+@settings(max_examples=40)
 @given(sections)
 def test_any_mapping_is_either_a_scenario_or_faults_never_another_error(data: Any) -> None:
     overrides = [Override("--set", f"time.{key}", json.dumps(value)) for key, value in data.items()]

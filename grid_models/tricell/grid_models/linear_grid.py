@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import breadth_first_order
 
 from tricell.grid_models.area_tree import AreaTree
+from tricell.grid_models.arrays import sum_by_key
 from tricell.grid_models.electrical_grid import ElectricalGrid
 
 Floats = NDArray[np.float64]
@@ -100,7 +101,7 @@ class LinearGrid:
 
     def sum_to_edges(self, branch_values: Floats) -> Floats:
         """Sum of a branch quantity over the branches of each edge."""
-        return np.bincount(self.branch_edge, weights=branch_values, minlength=self.n_edge)
+        return sum_by_key(self.branch_edge, branch_values, self.n_edge)
 
     @property
     def entry_edge(self) -> Indices:
@@ -141,7 +142,14 @@ def build_linear_grid(grid: ElectricalGrid, tree: AreaTree, bus_node: Indices) -
     internal = node_area[edges.first] == node_area[edges.second]
     edge_meshed = area_meshed[owner] & (internal | ~single_entry[owner])
     oriented = _orient(edges, grid, depth, edge_meshed)
-    angle_known = _known_angles(oriented, edge_meshed, is_slack, owner, internal, single_entry)
+    angle_known = _known_angles(
+        oriented,
+        edge_meshed=edge_meshed,
+        is_slack=is_slack,
+        owner=owner,
+        internal=internal,
+        single_entry=single_entry,
+    )
     start, stop, subtree_order = _subtrees(n_node, oriented, edge_meshed, parent, depth)
     has_angle = np.zeros(n_node, dtype=bool)
     has_angle[oriented.first[edge_meshed]] = True
@@ -195,7 +203,7 @@ def _merge_parallel_branches(grid: ElectricalGrid) -> _Edges:
     of_branch = of_branch.ravel().astype(np.int64)
     n_edge = len(first_branch)
     admittance = 1.0 / (grid.branch_r_pu + 1j * grid.branch_x_pu)
-    total = np.bincount(of_branch, admittance.real, n_edge) + 1j * np.bincount(
+    total = sum_by_key(of_branch, admittance.real, n_edge) + 1j * sum_by_key(
         of_branch, admittance.imag, n_edge
     )
     impedance = 1.0 / total
@@ -207,7 +215,7 @@ def _merge_parallel_branches(grid: ElectricalGrid) -> _Edges:
         x=impedance.imag,
         ratio=grid.branch_ratio[first_branch],
         shift=grid.branch_shift_rad[first_branch],
-        susceptance=np.bincount(of_branch, susceptance, n_edge),
+        susceptance=sum_by_key(of_branch, susceptance, n_edge),
         of_branch=of_branch,
     )
 
@@ -291,6 +299,7 @@ def _touched_by_meshed(edges: _Edges, edge_meshed: Bools, n_node: int) -> Bools:
 
 def _known_angles(
     edges: _Edges,
+    *,
     edge_meshed: Bools,
     is_slack: Bools,
     owner: Indices,
@@ -313,7 +322,8 @@ def _subtrees(
     children: list[list[int]] = [[] for _ in range(n_node + 1)]
     for node in np.argsort(depth):
         children[parent[node]].append(int(node))
-    order, begin, end = [], np.zeros(n_node + 1, np.int64), np.zeros(n_node + 1, np.int64)
+    order: list[int] = []
+    begin, end = np.zeros(n_node + 1, np.int64), np.zeros(n_node + 1, np.int64)
     stack: list[tuple[int, bool]] = [(n_node, False)]
     while stack:
         node, done = stack.pop()
@@ -335,5 +345,5 @@ def _branch_shares(grid: ElectricalGrid, edges: _Edges, edge_meshed: Bools) -> F
     magnitude = 1.0 / np.abs(grid.branch_r_pu + 1j * grid.branch_x_pu)
     susceptance = 1.0 / np.abs(grid.branch_x_pu * grid.branch_ratio)
     weight = np.where(edge_meshed[edges.of_branch], susceptance, magnitude)
-    total = np.bincount(edges.of_branch, weight, len(edges.first))
+    total = sum_by_key(edges.of_branch, weight, len(edges.first))
     return np.asarray(weight / total[edges.of_branch])

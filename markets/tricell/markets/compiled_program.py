@@ -240,10 +240,11 @@ class CompiledProgram:
                 row_lower.put(k, *_minus(walker.affine(low), offset))
             if high is not None:
                 row_upper.put(k, *_minus(walker.affine(high), offset))
-        row, column, value = zip(*entries, strict=True) if entries else ((), (), ())
+        place = np.array([entry[:2] for entry in entries], dtype=np.int64).reshape(-1, 2)
+        coefficient = np.array([entry[2] for entry in entries])
         shape = (len(rows), len(columns))
         return LinearForm(
-            matrix=sp.csc_matrix((value, (row, column)), shape=shape),
+            matrix=sp.csc_matrix((coefficient, (place[:, 0], place[:, 1])), shape=shape),
             cost=cost.map(size),
             column_lower=lower.map(size),
             column_upper=upper.map(size),
@@ -264,7 +265,7 @@ class CompiledProgram:
             cost.put(self._column[key], sense * constant, [(k, sense * v) for k, v in terms])
         return sense, cost
 
-    def _load(self) -> highspy.Highs:
+    def _load(self) -> Any:
         form, theta = self.form, self.theta
         program = highspy.HighsLp()
         program.num_row_, program.num_col_ = form.matrix.shape
@@ -275,7 +276,7 @@ class CompiledProgram:
         program.a_matrix_.start_ = form.matrix.indptr
         program.a_matrix_.index_ = form.matrix.indices
         program.a_matrix_.value_ = form.matrix.data
-        highs = highspy.Highs()
+        highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy ships no types
         for option, value in HIGHS_OPTIONS.items():
             highs.setOptionValue(option, value)
         highs.passModel(program)

@@ -68,7 +68,7 @@ def proportional_point(
     normal = spread @ matrix.T
     ridge = 1e-13 * max(float(np.max(np.diag(normal), initial=0.0)), 1e-9)
     eye = ridge * np.eye(len(right))
-    multiplier = np.linalg.solve(normal + eye, matrix @ wish - right)
+    multiplier: Floats = np.linalg.solve(normal + eye, matrix @ wish - right).astype(np.float64)
     scale = BALANCE_TOLERANCE_KW * (1.0 + float(np.max(np.abs(right), initial=0.0)))
 
     def point(at: Floats) -> Floats:
@@ -134,6 +134,7 @@ class FairTies:
         self._balance = sp.csc_matrix(matrix[columns.balances][:, self._market])
         definition = matrix[columns.definitions]
         self._factor = spl.splu(sp.csc_matrix(definition[:, columns.states]))
+        self._transposed = spl.splu(sp.csc_matrix(definition[:, columns.states].T))
         self._orders_in_network = sp.csr_matrix(definition[:, columns.orders])
         self._sensitivity: dict[int, Floats] = {}
         self.unresolved = 0
@@ -157,7 +158,7 @@ class FairTies:
         if len(tied) < 2:
             return unchanged
         held = np.abs(reduced[columns.states]) > REDUCED_COST_TOLERANCE
-        rows = list(np.flatnonzero(held))
+        rows: list[int] = np.flatnonzero(held).tolist()
         target = self._fair_orders(solution, face, tied, rows)
         return unchanged if target is None else target
 
@@ -208,6 +209,6 @@ class FairTies:
         if row is None:
             unit = np.zeros(len(self._columns.states))
             unit[state] = 1.0
-            row = -(self._orders_in_network.T @ self._factor.solve(unit, trans="T"))
+            row = -(self._orders_in_network.T @ self._transposed.solve(unit))
             self._sensitivity[state] = row
         return row

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.compiled_program import CompiledProgram
 from tricell.markets.fair_ties import FairTies, TieColumns
 from tricell.markets.joint_model import JointProblem, build_joint_model, limited_edges
@@ -200,10 +201,10 @@ class JointMarket:
     def _net_import(self, accepted_kw: Floats) -> Floats:
         """Net import per area from what its members, and all below, consume."""
         orders, grid = self.problem.orders, self.problem.grid
-        net = self._parameters["firm_kw"] + np.bincount(
-            orders.node, weights=orders.side * accepted_kw, minlength=grid.n_node
+        net = self._parameters["firm_kw"] + sum_by_key(
+            orders.node, orders.side * accepted_kw, grid.n_node
         )
-        own = np.bincount(grid.node_area, weights=net, minlength=len(self.problem.area_parent))
+        own = sum_by_key(grid.node_area, net, len(self.problem.area_parent))
         return np.asarray(self._below @ own)
 
 

@@ -104,10 +104,8 @@ def declare_parameters(model: pe.ConcreteModel) -> None:
 
 
 def declare_trade(model: pe.ConcreteModel) -> None:
-    """Accepted power of each order; import and export of each area, all in kW."""
-    model.accepted_kw = pe.Var(
-        model.orders, bounds=lambda m, j: (0.0, m.order_quantity[j])
-    )
+    """Declare accepted power of each order, and import and export of each area, kW."""
+    model.accepted_kw = pe.Var(model.orders, bounds=lambda m, j: (0.0, m.order_quantity[j]))
     model.import_kw = pe.Var(model.areas, bounds=lambda m, a: (0.0, m.import_max_kw[a]))
     model.export_kw = pe.Var(model.areas, bounds=lambda m, a: (0.0, m.export_max_kw[a]))
     model.import_above_kw = pe.Var(model.areas, bounds=(0.0, None))
@@ -167,7 +165,7 @@ def constraint_area_balance(model: pe.ConcreteModel, problem: JointProblem) -> N
 
 
 def constraint_node_balance(model: pe.ConcreteModel, problem: JointProblem) -> None:
-    """What flows into a node, less what flows out, is consumed there."""
+    """Consume at each node what flows into it less what flows out."""
     orders, grid = problem.orders, problem.grid
     entering = _group(grid.edge_to, grid.n_node)
     leaving = _group(grid.edge_from, grid.n_node)
@@ -222,7 +220,9 @@ def objective_cost(model: pe.ConcreteModel, problem: JointProblem) -> None:
     entry_price = np.where(
         problem.grid.entry_edge >= 0, flow_price[problem.grid.entry_edge], flow_price.max()
     )
-    agents = sum(-float(side[j]) * model.order_price[j] * model.accepted_kw[j] for j in model.orders)
+    agents = sum(
+        -float(side[j]) * model.order_price[j] * model.accepted_kw[j] for j in model.orders
+    )
     trade = sum(
         model.import_price[a] * (model.import_kw[a] + model.import_above_kw[a])
         - model.export_price[a] * (model.export_kw[a] + model.export_above_kw[a])
@@ -236,9 +236,7 @@ def objective_cost(model: pe.ConcreteModel, problem: JointProblem) -> None:
         float(entry_price[a]) * (model.import_above_kw[a] + model.export_above_kw[a])
         for a in model.areas
     )
-    voltages = sum(
-        model.voltage2_above[n] + model.voltage2_below[n] for n in model.voltage_nodes
-    )
+    voltages = sum(model.voltage2_above[n] + model.voltage2_below[n] for n in model.voltage_nodes)
     model.cost = pe.Objective(
         expr=agents + trade + flows + problem.voltage_breach_eur_per_pu2_h * voltages,
         sense=pe.minimize,

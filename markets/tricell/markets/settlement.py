@@ -184,7 +184,7 @@ def _share_of_sellers(areas: TradingAreas, local: Floats) -> Floats:
 
 
 def _retailer_receives(block: ClearedBlock) -> Floats:
-    """What the retailer earns per slot: imports at retail price less exports at feed-in price."""
+    """Sum what the retailer gets per slot: imports at retail, less exports at feed-in price."""
     top = block.net_import_kw[:, 0] * block.hours
     imports, exports = np.maximum(top, 0.0), np.maximum(-top, 0.0)
     return np.asarray(imports * block.retail_price - exports * block.feed_in_price)

@@ -171,7 +171,6 @@ class ResultsWriter:
         self._file: h5py.File | None = None
         self._plan: list[_GroupPlan] = []
         self._groups: set[str] = set()
-        self._groups: set[str] = set()
         self._series: list[_Series] = []
         self._clocks: list[h5py.Dataset] = []
         self._trades: list[dict[str, Column]] = []

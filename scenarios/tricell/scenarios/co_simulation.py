@@ -24,15 +24,16 @@ import numpy as np
 from mosaik.starters import CmdStarter, ConnectStarter, PythonStarter, Starter
 
 from tricell.errors import SimulatorError
+from tricell.scenarios.faults import did_you_mean
 from tricell.scenarios.third_party import Connection, ThirdPartySimulator
 from tricell.scenarios.world import GENERATION_OFFER_EUR_PER_KWH, World
 from tricell.simulators.battery_strategies import make_strategy
-from tricell.simulators.grid_simulator import GridSimulator
-from tricell.simulators.household_simulator import HouseholdSimulator
-from tricell.simulators.market_simulator import MarketSimulator
-from tricell.simulators.recorder_simulator import RecorderSimulator, Sink
+from tricell.simulators.grid_simulator import GridSettings, GridSimulator
+from tricell.simulators.household_simulator import HouseholdSettings, HouseholdSimulator
+from tricell.simulators.market_simulator import MarketSettings, MarketSimulator
+from tricell.simulators.recorder_simulator import RecorderSettings, RecorderSimulator, Sink
 from tricell.simulators.slot_simulator import SlotSimulator
-from tricell.simulators.storage_simulator import StorageSimulator
+from tricell.simulators.storage_simulator import StorageSettings, StorageSimulator
 from tricell.simulators.watched_starter import InstanceStarter, WatchedStarter
 
 Entity = Any
@@ -50,7 +51,7 @@ class CoSimulation:
     """
 
     mosaik_world: mosaik.World
-    simulators: Mapping[str, SlotSimulator]
+    simulators: Mapping[str, SlotSimulator[Any]]
     strangers: Mapping[str, WatchedStarter]
 
     @property
@@ -69,14 +70,14 @@ class CoSimulation:
         loop = self.mosaik_world.loop
         try:
             _cancel_tasks(loop)
-            self.mosaik_world.shutdown()
+            self.mosaik_world.shutdown()  # type: ignore[no-untyped-call]  # mosaik's own gap
         finally:
             if not loop.is_closed():
                 loop.close()
 
 
-def simulator_parameters(world: World, sink: Sink) -> dict[str, dict[str, Any]]:
-    """Return the `init` parameters of each of tricell's simulators.
+def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
+    """Return the settings of each of tricell's simulators, by the names of `SIMULATORS`.
 
     Parameters
     ----------
@@ -86,42 +87,38 @@ def simulator_parameters(world: World, sink: Sink) -> dict[str, dict[str, Any]]:
     time, population = world.scenario.time, world.population
     fee = world.areas.fee_eur_per_kwh[world.areas.agent_area]
     return {
-        "households": {
-            "population": population,
-            "start": time.start_utc,
-            "slots": time.slots,
-        },
-        "storage": {
-            "batteries": population.batteries,
-            "names": world.battery_names,
-            "strategy": make_strategy(world.scenario.participants.battery),
-            "prices": world.prices,
-            "local_fee": fee[population.batteries.agent],
-        },
-        "market": {
-            "market": world.market,
-            "feedback": world.feedback,
-            "participants": world.participants,
-            "areas": world.areas,
-            "area_ids": world.tree.id,
-            "prices": world.prices,
-            "generation_price": GENERATION_OFFER_EUR_PER_KWH,
-        },
-        "grid": {
-            "grid": world.grid,
-            "linear": world.linear,
-            "controller": world.controller,
-            "feedback": world.feedback,
-            "limits": world.limits,
-            "names": world.names,
-            "fixed_taps": world.fixed_taps,
-            "max_reclearings": world.scenario.market.max_reclearings,
-        },
-        "recorder": {"layout": world.recorder_layout(), "sink": sink},
+        "households": HouseholdSettings(population, time.start_utc, time.slots),
+        "storage": StorageSettings(
+            batteries=population.batteries,
+            names=world.battery_names,
+            strategy=make_strategy(world.scenario.participants.battery),
+            prices=world.prices,
+            local_fee=fee[population.batteries.agent],
+        ),
+        "market": MarketSettings(
+            market=world.market,
+            feedback=world.feedback,
+            participants=world.participants,
+            areas=world.areas,
+            area_ids=world.tree.id,
+            prices=world.prices,
+            generation_price=GENERATION_OFFER_EUR_PER_KWH,
+        ),
+        "grid": GridSettings(
+            grid=world.grid,
+            linear=world.linear,
+            controller=world.controller,
+            feedback=world.feedback,
+            limits=world.limits,
+            names=world.names,
+            fixed_taps=world.fixed_taps,
+            max_reclearings=world.scenario.market.max_reclearings,
+        ),
+        "recorder": RecorderSettings(world.recorder_layout(), sink),
     }
 
 
-SIMULATORS: Mapping[str, type[SlotSimulator]] = {
+SIMULATORS: Mapping[str, type[SlotSimulator[Any]]] = {
     "households": HouseholdSimulator,
     "storage": StorageSimulator,
     "market": MarketSimulator,
@@ -131,8 +128,11 @@ SIMULATORS: Mapping[str, type[SlotSimulator]] = {
 _GROUPED = ("market", "grid")
 
 
-def connect_simulators(mosaik_world: mosaik.World, entities: Mapping[str, Entity], world: World,
-                       ) -> None:
+def connect_simulators(
+    mosaik_world: mosaik.World,
+    entities: Mapping[str, Entity],
+    world: World,
+) -> None:
     """Connect the parent entities of tricell's five simulators.
 
     Parameters
@@ -171,13 +171,16 @@ def start_co_simulation(world: World, sink: Sink) -> CoSimulation:
     simulators = {name: kind() for name, kind in SIMULATORS.items()}
     co_simulation = CoSimulation(mosaik_world, simulators, {})
     try:
-        parameters = simulator_parameters(world, sink)
+        settings = simulator_settings(world, sink)
         step_s = world.scenario.time.step_s
         entities = {}
 
         def start(name: str) -> None:
             factory = mosaik_world.start(
-                InstanceStarter(simulators[name]), sim_id=name, step_s=step_s, **parameters[name]
+                InstanceStarter(simulators[name]),
+                sim_id=name,
+                step_s=step_s,
+                settings=settings[name],
             )
             entities[name] = getattr(factory, simulators[name].MODEL)()
 
@@ -220,9 +223,7 @@ def _starter(settings: ThirdPartySimulator) -> Starter:
     if kind == "python":
         return PythonStarter.from_string(text, api_version=version)
     if kind == "cmd":
-        return CmdStarter(
-            text, cwd=str(settings.cwd or "."), env=settings.env, api_version=version
-        )
+        return CmdStarter(text, cwd=str(settings.cwd or "."), env=settings.env, api_version=version)
     return ConnectStarter.from_addr_string(text, api_version=version)
 
 
@@ -240,8 +241,8 @@ def _start_and_connect(
     model = getattr(factory, settings.model, None)
     if model is None:
         raise SimulatorError(
-            f"simulator {settings.name!r} has no model {settings.model!r}; it has "
-            f"{', '.join(factory.models) if hasattr(factory, 'models') else 'others'}"
+            f"simulator {settings.name!r} has no model {settings.model!r}; correct `model` in the "
+            "scenario"
         )
     parameters = settings.filled(settings.create, time.start, time.step_s)
     created = model.create(settings.count, **parameters)
@@ -296,8 +297,6 @@ def _own_entity(name: str, wanted: int | str, created: list[Entity]) -> Entity:
 def _our_entity(name: str, kind: str, entity: str, ours: Mapping[str, Entity]) -> Entity:
     found = ours.get(f"{kind}:{entity}")
     if found is None:
-        from tricell.scenarios.faults import did_you_mean
-
         known = [eid.split(":", 1)[1] for eid in ours if eid.startswith(f"{kind}:")]
         advice = did_you_mean(entity, known) or f"there are {len(known)}, such as {known[:3]}"
         raise SimulatorError(

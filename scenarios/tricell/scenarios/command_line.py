@@ -38,7 +38,8 @@ class _Commands(TyperGroup):
             _show_error(error)
             raise typer.Exit(EXIT_USER_ERROR) from error
         except KeyboardInterrupt as error:
-            typer.echo("\ntricell: stopped by Ctrl-C before the end.", err=True)
+            left = " ".join(str(argument) for argument in error.args)
+            typer.echo(f"tricell was stopped by Ctrl-C before the end. {left}".rstrip(), err=True)
             raise typer.Exit(EXIT_STOPPED) from error
 
 
@@ -243,10 +244,16 @@ def _show_scenario(scenario: Scenario) -> None:
 def _run_and_report(scenario: Scenario, output: Path, force: bool, quiet: bool) -> None:
     from tricell.scenarios.screen import RunProgress, standard_output
 
-    with RunProgress(scenario.name, shown=not quiet) as progress:
-        from tricell.scenarios.runner import run_scenario
+    before = _written_at(output)
+    try:
+        with RunProgress(scenario.name, shown=not quiet) as progress:
+            from tricell.scenarios.runner import run_scenario
 
-        outcome = run_scenario(scenario, output, force=force, progress=progress.update)
+            outcome = run_scenario(scenario, output, force=force, progress=progress.update)
+    except KeyboardInterrupt:
+        is_new = _written_at(output) != before
+        left = f"The slots computed so far are in {output}." if is_new else "No file was written."
+        raise KeyboardInterrupt(left) from None
     if quiet:
         typer.echo(str(outcome.output))
         return
@@ -254,6 +261,10 @@ def _run_and_report(scenario: Scenario, output: Path, force: bool, quiet: bool) 
     from tricell.results.summary import print_summary
 
     print_summary(summarise(outcome.output), standard_output())
+
+
+def _written_at(file: Path) -> int | None:
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def _show_error(error: TricellError) -> None:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tricell.errors import GridError
-from tricell.grid_models.area_tree import AreaRow, AreaTree, cut_areas, render_tree
+from tricell.grid_models.area_tree import LEVEL_NAMES, AreaRow, AreaTree, cut_areas, render_tree
 from tricell.grid_models.findings import GridFinding
 from tricell.grid_models.grid_check import check_grid
 from tricell.grid_models.grid_sources import load_grid
 from tricell.scenarios.participants import build_population
-from tricell.scenarios.prices import (
-    check_prices,
-    feed_in_prices,
-    retail_prices,
-    wholesale_series,
-)
 from tricell.scenarios.schema import Scenario
+from tricell.scenarios.world import build_prices
 from tricell.simulators.population import Population
 
 
@@ -71,7 +65,7 @@ def preview(scenario: Scenario) -> Preview:
         members=_members(population, tree),
         findings=findings,
         counts=population.counts(),
-        prices=_prices(scenario),
+        prices=_price_ranges(scenario, _top_fee(scenario, tree)),
         notes=population.notes,
     )
 
@@ -98,25 +92,15 @@ def _members(population: Population, tree: AreaTree) -> dict[str, int]:
     return {name: int(count) for name, count in zip(tree.id, counts, strict=True)}
 
 
-def _prices(scenario: Scenario) -> tuple[PriceRange, ...]:
-    time, prices = scenario.time, scenario.prices
-    wholesale = wholesale_series(
-        prices.wholesale,
-        start=time.start_utc,
-        slots=time.slots,
-        step_s=time.step_s,
-        folder=Path(),
-    ).price_eur_per_kwh
-    retail = retail_prices(prices.retail, wholesale)
-    feed_in = feed_in_prices(prices.feed_in, wholesale)
-    check_prices(
-        retail,
-        feed_in,
-        top_fee_eur_per_kwh=prices.fees.multicell,
-        start=time.start_utc,
-        step_s=time.step_s,
-    )
-    series: dict[str, Any] = {"wholesale": wholesale, "retail": retail, "feed-in": feed_in}
+def _top_fee(scenario: Scenario, tree: AreaTree) -> float:
+    """Fee of the highest level that the network has, EUR/kWh."""
+    fee: float = getattr(scenario.prices.fees, LEVEL_NAMES[int(tree.level[0])])
+    return fee
+
+
+def _price_ranges(scenario: Scenario, top_fee_eur_per_kwh: float) -> tuple[PriceRange, ...]:
+    _, prices = build_prices(scenario, top_fee_eur_per_kwh)
+    series = {"wholesale": prices.wholesale, "retail": prices.retail, "feed-in": prices.feed_in}
     return tuple(
         PriceRange(name, float(values.min()), float(values.mean()), float(values.max()))
         for name, values in series.items()

@@ -129,7 +129,8 @@ class ResultsSink:
         top = area["p_import"][:, 0] * self._hours
         moved = np.flatnonzero(np.abs(top) > TRADED_AT_LEAST_KWH)
         imported = top[moved] > 0.0
-        outside = block.series["slot"]
+        retail_price = block.series["slot"]["retail_price"][moved]
+        feed_in_price = block.series["slot"]["feed_in_price"][moved]
         retail = {
             "time": times[moved],
             "level": np.full(len(moved), int(layout.Level.RETAIL)),
@@ -137,9 +138,7 @@ class ResultsSink:
             "seller": np.where(imported, layout.RETAILER_ROW, layout.POOL_ROW),
             "buyer": np.where(imported, layout.POOL_ROW, layout.RETAILER_ROW),
             "energy": np.abs(top[moved]),
-            "price": np.where(imported, outside["retail_price"], outside["feed_in_price"])[moved]
-            if imported.all() or not imported.any()
-            else np.where(imported, outside["retail_price"][moved], outside["feed_in_price"][moved]),
+            "price": np.where(imported, retail_price, feed_in_price),
             "network_charge": np.zeros(len(moved)),
         }
         columns = {name: np.concatenate([pool[name], retail[name]]) for name in pool}
@@ -198,8 +197,10 @@ class ResultsSink:
         }
 
     def _warning_table(self) -> Columns:
-        findings = [(f"grid: {f.table}", f.name, f"{f.message}. {f.treatment}", 1)
-                    for f in self._world.findings]
+        findings = [
+            (f"grid: {f.table}", f.name, f"{f.message}. {f.treatment}", 1)
+            for f in self._world.findings
+        ]
         notes = [("data", "", note, 1) for note in self._world.population.notes]
         rows = [*findings, *notes, *self.warnings]
         start = self._world.scenario.time.start_utc
@@ -260,9 +261,7 @@ def _area_table(world: World) -> Columns:
         for connections in tree.connection_trafos
     ]
     vn_kv = net.bus["vn_kv"].to_numpy(dtype=np.float64)
-    nominal = [
-        float(vn_kv[tree.area_of_bus == area].max(initial=0.0)) for area in range(len(tree))
-    ]
+    nominal = [float(vn_kv[tree.area_of_bus == area].max(initial=0.0)) for area in range(len(tree))]
     return {
         "area": tree.id,
         "name": tree.id,

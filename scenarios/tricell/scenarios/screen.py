@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
@@ -285,6 +284,13 @@ class RunProgress:
         self._bar.update(self._task, completed=done)
 
 
+class _SlotCountColumn(ProgressColumn):
+    """Slots done of slots in all; nothing while the network is being built."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.completed:,.0f}/{task.total:,.0f}")
+
+
 class _SlotRateColumn(ProgressColumn):
     """Slots per second, over the last seconds."""
 
@@ -298,7 +304,7 @@ def _bar() -> Progress:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        MofNCompleteColumn(),
+        _SlotCountColumn(),
         _SlotRateColumn(),
         TimeRemainingColumn(compact=True),
         console=error_output(),

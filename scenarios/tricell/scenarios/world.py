@@ -155,7 +155,9 @@ def build_world(scenario: Scenario) -> World:
     power_flow = PowerFlow(grid, net)
     controller = TapController(grid, net, power_flow)
     feedback = AcFeedback(grid, linear, limits.loading_percent / 100.0)
-    problem = _joint_problem(scenario, grid, linear, tree, participants, limits)
+    problem = _joint_problem(
+        scenario, grid=grid, linear=linear, tree=tree, who=participants, limits=limits
+    )
     idle = np.zeros(grid.n_nodes)
     unloaded = feedback.correction(power_flow.solve(idle, idle), np.zeros(linear.n_edge), idle)
     return World(
@@ -290,6 +292,7 @@ def _participants(population: Population, grid: ElectricalGrid) -> MarketPartici
 
 def _joint_problem(
     scenario: Scenario,
+    *,
     grid: ElectricalGrid,
     linear: LinearGrid,
     tree: AreaTree,
@@ -317,7 +320,7 @@ def _joint_problem(
 
 
 def _order_columns(who: MarketParticipants) -> OrderColumns:
-    """Generation first, then the four steps of all batteries, step by step."""
+    """List generation first, then the four steps of all batteries, step by step."""
     n_battery = len(who.battery_agent)
     agent = np.concatenate([who.generators, *[who.battery_agent] * len(Step)])
     side = [np.full(len(who.generators), SELL)]

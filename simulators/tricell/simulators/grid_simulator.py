@@ -50,7 +50,32 @@ class OperatingLimits:
     loading_tolerance_percent: float
 
 
-class GridSimulator(SlotSimulator):
+@dataclass(frozen=True)
+class GridSettings:
+    """What the grid simulator is set up with.
+
+    Attributes
+    ----------
+    grid, linear : the network's arrays and its linear model.
+    controller : tap changers around the AC power flow.
+    feedback : turns AC solutions into corrections of the linear model.
+    limits : limits and tolerances.
+    names : names of buses, lines and transformers.
+    fixed_taps : tap positions in the data, per row of the transformer table.
+    max_reclearings : how often a slot may be cleared again.
+    """
+
+    grid: ElectricalGrid
+    linear: LinearGrid
+    controller: TapController
+    feedback: AcFeedback
+    limits: OperatingLimits
+    names: GridNames
+    fixed_taps: NDArray[np.int64]
+    max_reclearings: int
+
+
+class GridSimulator(SlotSimulator[GridSettings]):
     """The network with its tap changers.
 
     Parent model ``Grid``: reads ``schedule``; gives ``report`` (`GridReport`), ``correction``
@@ -63,42 +88,16 @@ class GridSimulator(SlotSimulator):
     TRIGGERS = ("schedule",)
     EVENTS = ("reclear",)
 
-    def init(
-        self,
-        sid: str,
-        time_resolution: float,
-        *,
-        grid: ElectricalGrid,
-        linear: LinearGrid,
-        controller: TapController,
-        feedback: AcFeedback,
-        limits: OperatingLimits,
-        names: GridNames,
-        fixed_taps: NDArray[np.int64],
-        max_reclearings: int,
-        step_s: int,
-    ) -> dict[str, Any]:
-        """Set up the grid.
-
-        Parameters
-        ----------
-        grid, linear : the network's arrays and its linear model.
-        controller : tap changers around the AC power flow.
-        feedback : turns AC solutions into corrections of the linear model.
-        limits : limits and tolerances.
-        names : names of buses, lines and transformers.
-        fixed_taps : tap positions in the data, per row of the transformer table.
-        max_reclearings : how often a slot may be cleared again.
-        step_s : length of a slot, s.
-        """
-        self._grid, self._linear = grid, linear
-        self._controller, self._feedback = controller, feedback
-        self._limits, self._names = limits, names
-        self._fixed_taps, self._max_reclearings = fixed_taps, max_reclearings
-        self._rating_kva = _edge_rating_kva(grid, linear)
+    def set_up(self, settings: GridSettings) -> None:
+        """Set up the grid."""
+        self._grid, self._linear = settings.grid, settings.linear
+        self._controller, self._feedback = settings.controller, settings.feedback
+        self._limits, self._names = settings.limits, settings.names
+        self._fixed_taps, self._max_reclearings = settings.fixed_taps, settings.max_reclearings
+        self._rating_kva = _edge_rating_kva(settings.grid, settings.linear)
         self._has_history = False
-        self._tap_rows = np.array([tap.row for tap in controller.tap_changers], dtype=np.int64)
-        return self.describe(sid, time_resolution, step_s)
+        rows = [tap.row for tap in settings.controller.tap_changers]
+        self._tap_rows = np.array(rows, dtype=np.int64)
 
     def child_kinds(self) -> Sequence[ChildKind]:
         """One child per bus, line and transformer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,23 @@ from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
 SLOTS_PER_BLOCK = 96
 
 
-class HouseholdSimulator(SlotSimulator):
+@dataclass(frozen=True)
+class HouseholdSettings:
+    """What the household simulator is set up with.
+
+    Attributes
+    ----------
+    population : agents with devices and profiles.
+    start : start of slot 0, UTC.
+    slots : number of slots.
+    """
+
+    population: Population
+    start: np.datetime64
+    slots: int
+
+
+class HouseholdSimulator(SlotSimulator[HouseholdSettings]):
     """Load and generation of every agent, from profiles and from connected simulators.
 
     Parent model ``Households``: attribute ``power`` (`AgentPowerNow`) and its vectors. Children
@@ -26,32 +43,15 @@ class HouseholdSimulator(SlotSimulator):
     MODEL = "Households"
     ATTRIBUTES = ("power", "p_load_kw", "q_load_kvar", "generation_kw")
 
-    def init(
-        self,
-        sid: str,
-        time_resolution: float,
-        *,
-        population: Population,
-        start: np.datetime64,
-        slots: int,
-        step_s: int,
-    ) -> dict[str, Any]:
-        """Set up the fleet.
-
-        Parameters
-        ----------
-        population : agents with devices and profiles.
-        start : start of slot 0, UTC.
-        slots : number of slots.
-        step_s : length of a slot, s.
-        """
-        self._population = population
-        self._power = AgentPower(population)
-        self._first_row = population.profiles.first_row(start, slots, step_s)
-        self._slots = slots
+    def set_up(self, settings: HouseholdSettings) -> None:
+        """Set up the fleet."""
+        self._population = settings.population
+        self._power = AgentPower(settings.population)
+        profiles = settings.population.profiles
+        self._first_row = profiles.first_row(settings.start, settings.slots, self.step_s)
+        self._slots = settings.slots
         self._block: PowerBlock | None = None
         self._block_start = 0
-        return self.describe(sid, time_resolution, step_s)
 
     def child_kinds(self) -> Sequence[ChildKind]:
         """One child per agent."""

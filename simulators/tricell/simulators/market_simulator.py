@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
+from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.joint_market import GridLimits, JointMarket, TradePrices
 from tricell.markets.orders import OrderBook, check_order_book
 from tricell.markets.settlement import TradingAreas
@@ -39,7 +40,30 @@ class MarketParticipants:
     battery_agent: Indices
 
 
-class MarketSimulator(SlotSimulator):
+@dataclass(frozen=True)
+class MarketSettings:
+    """What the market simulator is set up with.
+
+    Attributes
+    ----------
+    market : compiled joint market.
+    feedback : turns corrections into limits.
+    participants : who stands where.
+    areas, area_ids : the tree with fees, and names.
+    prices : retail and feed-in prices of every slot.
+    generation_price : what generators ask for at least, EUR/kWh.
+    """
+
+    market: JointMarket
+    feedback: AcFeedback
+    participants: MarketParticipants
+    areas: TradingAreas
+    area_ids: tuple[str, ...]
+    prices: PriceSeries
+    generation_price: float
+
+
+class MarketSimulator(SlotSimulator[MarketSettings]):
     """Clears the joint market every slot, again if the grid asks for it.
 
     Parent model ``Market``: reads ``power`` and ``storage`` of the fleets, ``correction`` of the
@@ -62,42 +86,16 @@ class MarketSimulator(SlotSimulator):
     )
     TRIGGERS = ("reclear",)
 
-    def init(
-        self,
-        sid: str,
-        time_resolution: float,
-        *,
-        market: JointMarket,
-        feedback: AcFeedback,
-        participants: MarketParticipants,
-        areas: TradingAreas,
-        area_ids: tuple[str, ...],
-        prices: PriceSeries,
-        generation_price: float,
-        step_s: int,
-    ) -> dict[str, Any]:
-        """Set up the market.
-
-        Parameters
-        ----------
-        market : compiled joint market.
-        feedback : turns corrections into limits.
-        participants : who stands where.
-        areas, area_ids : the tree with fees, and names.
-        prices : retail and feed-in prices of every slot.
-        generation_price : what generators ask for at least, EUR/kWh.
-        step_s : length of a slot, s.
-        """
-        self._market, self._feedback = market, feedback
-        self._who, self._areas, self._area_ids = participants, areas, area_ids
-        self._prices = prices
-        n_battery = len(participants.battery_agent)
-        self._price = np.full(len(market.problem.orders), generation_price)
-        self._battery_steps = slice(len(participants.generators), None)
-        self._n_battery = n_battery
+    def set_up(self, settings: MarketSettings) -> None:
+        """Set up the market."""
+        self._market, self._feedback = settings.market, settings.feedback
+        self._areas, self._area_ids = settings.areas, settings.area_ids
+        self._who, self._prices = settings.participants, settings.prices
+        self._price = np.full(len(settings.market.problem.orders), settings.generation_price)
+        self._battery_steps = slice(len(settings.participants.generators), None)
+        self._n_battery = len(settings.participants.battery_agent)
         self._slot = -1
         self._reclearings = 0
-        return self.describe(sid, time_resolution, step_s)
 
     def child_kinds(self) -> Sequence[ChildKind]:
         """One child per area."""
@@ -132,9 +130,9 @@ class MarketSimulator(SlotSimulator):
         n_node = market.problem.grid.n_node
         book = self._order_book(power, storage)
         firm = power.p_load_kw + np.maximum(-power.generation_kw, 0.0)
-        firm_node = np.bincount(who.agent_node, weights=firm, minlength=n_node)
+        firm_node = sum_by_key(who.agent_node, firm, n_node)
         reactive = power.q_load_kvar - power.q_generation_kvar
-        q_node = np.bincount(who.agent_node, weights=reactive, minlength=n_node)
+        q_node = sum_by_key(who.agent_node, reactive, n_node)
         limits = GridLimits(
             correction.flow_min_kw,
             correction.flow_max_kw,
@@ -150,13 +148,13 @@ class MarketSimulator(SlotSimulator):
         )
         battery = charge_own + charge - discharge_own - discharge
         p_net = power.p_load_kw - generation
-        p_net += np.bincount(who.battery_agent, weights=battery, minlength=len(p_net))
+        p_net += sum_by_key(who.battery_agent, battery, len(p_net))
         return Schedule(
             clearing=clearing,
             generation_kw=generation,
             p_net_kw=p_net,
             battery_kw=battery,
-            p_node_kw=np.bincount(who.agent_node, weights=p_net, minlength=n_node),
+            p_node_kw=sum_by_key(who.agent_node, p_net, n_node),
             q_node_kvar=q_node,
             reclearings=self._reclearings,
             cold_starts=self._cold_starts() - self._cold_before,

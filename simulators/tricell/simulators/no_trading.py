@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tricell.grid_models.arrays import sum_by_key
 from tricell.simulators.battery import apply_power, greedy_power, own_surplus_of_batteries
 from tricell.simulators.population import Batteries
 
@@ -54,4 +55,4 @@ class NoTradingReference:
         own = own_surplus_of_batteries(batteries, surplus_kw)
         power = greedy_power(batteries, self._soc_kwh, own, hours)
         self._soc_kwh = apply_power(batteries, self._soc_kwh, power, hours)
-        return np.bincount(batteries.agent, weights=power, minlength=len(surplus_kw))
+        return sum_by_key(batteries.agent, power, len(surplus_kw))

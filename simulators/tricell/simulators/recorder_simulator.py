@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tricell.grid_models.arrays import sum_by_key, take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
 from tricell.markets.settlement import ClearedBlock, Settlement, TradingAreas, settle
@@ -64,7 +65,6 @@ class RecorderLayout:
         return {
             "slot": 0,
             "agent": len(self.agent_node),
-            "battery": len(self.batteries),
             "area": len(self.areas.parent),
             "bus": len(self.grid.node_of_bus),
             "line": len(self.grid.line_branch),
@@ -99,7 +99,21 @@ class Sink(Protocol):
         """End the record; called once, after the last block."""
 
 
-class RecorderSimulator(SlotSimulator):
+@dataclass(frozen=True)
+class RecorderSettings:
+    """What the recorder is set up with.
+
+    Attributes
+    ----------
+    layout : sizes and memberships.
+    sink : takes the blocks.
+    """
+
+    layout: RecorderLayout
+    sink: Sink
+
+
+class RecorderSimulator(SlotSimulator[RecorderSettings]):
     """Keeps the run's record.
 
     Parent model ``Recorder``: reads ``power``, ``storage``, ``schedule`` and ``report``.
@@ -117,25 +131,10 @@ class RecorderSimulator(SlotSimulator):
     MODEL = "Recorder"
     ATTRIBUTES = ("power", "storage", "schedule", "report")
 
-    def init(
-        self,
-        sid: str,
-        time_resolution: float,
-        *,
-        layout: RecorderLayout,
-        sink: Sink,
-        step_s: int,
-    ) -> dict[str, Any]:
-        """Set up the record.
-
-        Parameters
-        ----------
-        layout : sizes and memberships.
-        sink : takes the blocks.
-        step_s : length of a slot, s.
-        """
-        self.layout, self._sink = layout, sink
-        n_agent = len(layout.agent_node)
+    def set_up(self, settings: RecorderSettings) -> None:
+        """Set up the record."""
+        self.layout, self._sink = settings.layout, settings.sink
+        layout, n_agent = settings.layout, len(settings.layout.agent_node)
         self.bills: dict[str, Floats] = {}
         self.curtailed_kwh = np.zeros(n_agent)
         self.reference = NoTradingReference(layout.batteries, n_agent)
@@ -144,11 +143,10 @@ class RecorderSimulator(SlotSimulator):
         self._closed = False
         self.on_slot: Callable[[int], None] | None = None
         self._raw: dict[str, dict[str, NDArray[Any]]] = {}
-        grid = layout.grid
+        node_area = layout.linear.node_area
         self._branch_area = np.maximum(
-            layout.linear.node_area[grid.branch_from], layout.linear.node_area[grid.branch_to]
+            node_area[layout.grid.branch_from], node_area[layout.grid.branch_to]
         )
-        return self.describe(sid, time_resolution, step_s)
 
     def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
         """Copy one slot; write once a block is full or the run ends."""
@@ -157,24 +155,23 @@ class RecorderSimulator(SlotSimulator):
         schedule: Schedule = self.parent_input(inputs, "schedule")
         report: GridReport = self.parent_input(inputs, "report")
         self._keep("agent", self._agent_values(power, storage, schedule))
-        self._keep("battery", {"p_kw": schedule.battery_kw})
         self._keep("bus", self._bus_values(schedule, report))
         state = report.state
         line, trafo = self.layout.grid.line_branch, self.layout.grid.trafo_branch
         p_from = state.p_from_kw
-        self._keep("line", {"loading": state.line_loading_percent, "p_from": _take(p_from, line)})
+        self._keep(
+            "line", {"loading": state.line_loading_percent, "p_from": take_or(p_from, line, 0.0)}
+        )
         self._keep(
             "trafo",
             {
                 "loading": state.trafo_loading_percent,
-                "p_from": _take(p_from, trafo),
+                "p_from": take_or(p_from, trafo, 0.0),
                 "tap": report.tap_positions,
             },
         )
         clearing = schedule.clearing
-        loss = np.bincount(
-            self._branch_area, weights=state.loss_kw, minlength=len(clearing.area_price)
-        )
+        loss = sum_by_key(self._branch_area, state.loss_kw, len(clearing.area_price))
         area = {"p_import": clearing.net_import_kw, "price": clearing.area_price, "loss": loss}
         self._keep("area", area)
         self._keep("slot", self._slot_values(slot, schedule, report))
@@ -229,7 +226,7 @@ class RecorderSimulator(SlotSimulator):
             "q_load": power.q_load_kvar,
             "p_pv_available": power.generation_kw,
             "p_pv": schedule.generation_kw,
-            "soc": np.bincount(batteries.agent, weights=storage.soc_kwh, minlength=n_agent),
+            "soc": sum_by_key(batteries.agent, storage.soc_kwh, n_agent),
             "p_net": schedule.p_net_kw,
             "price": schedule.clearing.node_price[self.layout.agent_node],
         }
@@ -238,7 +235,7 @@ class RecorderSimulator(SlotSimulator):
         node = self.layout.grid.node_of_bus
         return {
             "vm": report.state.bus_vm_pu,
-            "price": _take(schedule.clearing.node_price, node, np.nan),
+            "price": take_or(schedule.clearing.node_price, node, np.nan),
         }
 
     def _slot_values(self, slot: int, schedule: Schedule, report: GridReport) -> dict[str, Any]:
@@ -296,11 +293,10 @@ class RecorderSimulator(SlotSimulator):
             "network_charge": trade.network_charge_eur,
         }
         slot |= _worst(raw) | self._binding(raw)
-        raw.pop("battery", None)
         return SlotBlock(self.slots_done - rows, raw, settlement)
 
     def _binding(self, raw: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        """The most loaded limit of each slot: bus, line or transformer, by share of its limit."""
+        """Find the line or transformer that is loaded to its limit in each slot."""
         line, trafo = raw["line"]["loading"], raw["trafo"]["loading"]
         rows = len(raw["bus"]["vm"])
         line_max = line.max(axis=1, initial=0.0)
@@ -341,11 +337,6 @@ class RecorderSimulator(SlotSimulator):
             slot["feed_in_price"],
             layout.hours,
         )
-
-
-def _take(values: NDArray[Any], places: Indices, absent: float = 0.0) -> NDArray[Any]:
-    """Pick values by place; a place of -1 gives `absent`."""
-    return np.append(values, absent)[places]
 
 
 def _sum_by(group: Indices, values: Floats, size: int) -> Floats:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import mosaik_api_v3
 import numpy as np
 
 from tricell.errors import SimulatorError
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,12 @@ class ChildKind:
     inputs: tuple[str, ...] = ()
 
 
-class SlotSimulator(mosaik_api_v3.Simulator):
+class SlotSimulator(mosaik_api_v3.Simulator, Generic[Settings]):
     """Base of the simulators: steps once per slot and hands out vectors.
 
-    A subclass names its parent model and its attributes, returns its children from
-    `child_kinds`, and implements `advance`, which leaves its outputs in `self.outputs`.
+    A subclass names its parent model and its attributes, takes its settings in `set_up`, returns
+    its children from `child_kinds`, and implements `advance`, which leaves its outputs in
+    `self.outputs`. mosaik starts it with the parameters ``settings`` and ``step_s`` (s).
 
     Attributes
     ----------
@@ -57,7 +60,8 @@ class SlotSimulator(mosaik_api_v3.Simulator):
 
     def __init__(self) -> None:
         kind = "hybrid" if self.TRIGGERS else "time-based"
-        super().__init__({"api_version": "3.0", "type": kind, "models": {}})
+        meta: Any = {"api_version": "3.0", "type": kind, "models": {}}
+        super().__init__(meta)  # type: ignore[no-untyped-call]  # mosaik's own gap
         self.outputs: dict[str, Any] = {}
         self.seconds = 0.0
         self.calls = 0
@@ -72,8 +76,12 @@ class SlotSimulator(mosaik_api_v3.Simulator):
         """Compute slot number `slot` from mosaik's inputs, and fill `self.outputs`."""
         raise TypeError(f"{type(self).__name__} does not say how it advances")
 
-    def describe(self, sid: str, time_resolution: float, step_s: int) -> dict[str, Any]:
-        """Complete mosaik's meta data; the last thing that `init` does.
+    def set_up(self, settings: Settings) -> None:
+        """Take over the settings; `self.step_s` is known."""
+        raise TypeError(f"{type(self).__name__} does not say how it is set up")
+
+    def init(self, sid: str, time_resolution: float = 1.0, **sim_params: Any) -> Any:
+        """Set up the simulator and return mosaik's meta data.
 
         Raises
         ------
@@ -85,7 +93,8 @@ class SlotSimulator(mosaik_api_v3.Simulator):
                 f"simulator {sid}: one mosaik step must be 1 s, but time_resolution is "
                 f"{time_resolution} s; create the World with time_resolution=1"
             )
-        self.step_s = step_s
+        self.step_s = int(sim_params["step_s"])
+        self.set_up(sim_params["settings"])
         parent: dict[str, Any] = {
             "public": True,
             "params": [],
@@ -93,14 +102,14 @@ class SlotSimulator(mosaik_api_v3.Simulator):
         }
         if self.TRIGGERS:
             parent |= {"trigger": list(self.TRIGGERS), "non-persistent": list(self.EVENTS)}
-        models = {self.MODEL: parent}
+        models: dict[str, Any] = {self.MODEL: parent}
         for kind in self.child_kinds():
             attributes = [*kind.outputs, *kind.inputs]
             models[kind.model] = {"public": False, "params": [], "attrs": attributes}
         self.meta["models"] = models
-        return self.meta  # type: ignore[no-any-return]  # mosaik's own loose type
+        return self.meta
 
-    def create(self, num: int, model: str, **_: Any) -> list[dict[str, Any]]:
+    def create(self, num: int, model: str, **_: Any) -> Any:
         """Create the parent entity with its children; there is one parent per simulator."""
         if model != self.MODEL or num != 1 or self._children:
             raise SimulatorError(

@@ -27,7 +27,27 @@ class PriceSeries:
     feed_in: Floats
 
 
-class StorageSimulator(SlotSimulator):
+@dataclass(frozen=True)
+class StorageSettings:
+    """What the storage simulator is set up with.
+
+    Attributes
+    ----------
+    batteries : ratings and first states.
+    names : name of each battery.
+    strategy : turns states and prices into orders.
+    prices : prices that the strategies know.
+    local_fee : network fee of each battery's own area, EUR/kWh.
+    """
+
+    batteries: Batteries
+    names: tuple[str, ...]
+    strategy: BatteryStrategy
+    prices: PriceSeries
+    local_fee: Floats
+
+
+class StorageSimulator(SlotSimulator[StorageSettings]):
     """Batteries of all agents.
 
     Parent model ``Storage``: reads ``power`` of the households and ``battery_kw`` of the last
@@ -39,34 +59,13 @@ class StorageSimulator(SlotSimulator):
     MODEL = "Storage"
     ATTRIBUTES = ("power", "battery_kw", "storage", "soc_kwh", "p_kw")
 
-    def init(
-        self,
-        sid: str,
-        time_resolution: float,
-        *,
-        batteries: Batteries,
-        names: tuple[str, ...],
-        strategy: BatteryStrategy,
-        prices: PriceSeries,
-        local_fee: Floats,
-        step_s: int,
-    ) -> dict[str, Any]:
-        """Set up the fleet.
-
-        Parameters
-        ----------
-        batteries : ratings and first states.
-        names : name of each battery.
-        strategy : turns states and prices into orders.
-        prices : prices that the strategies know.
-        local_fee : network fee of each battery's own area, EUR/kWh.
-        step_s : length of a slot, s.
-        """
-        self._batteries, self._names = batteries, names
-        self._strategy, self._prices, self._local_fee = strategy, prices, local_fee
-        self._slots_per_day = 86_400 // step_s
-        self._soc_kwh = batteries.soc0_kwh.copy()
-        return self.describe(sid, time_resolution, step_s)
+    def set_up(self, settings: StorageSettings) -> None:
+        """Set up the fleet."""
+        self._batteries, self._names = settings.batteries, settings.names
+        self._strategy, self._prices = settings.strategy, settings.prices
+        self._local_fee = settings.local_fee
+        self._slots_per_day = 86_400 // self.step_s
+        self._soc_kwh = settings.batteries.soc0_kwh.copy()
 
     def child_kinds(self) -> Sequence[ChildKind]:
         """One child per battery."""

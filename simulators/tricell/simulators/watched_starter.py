@@ -67,7 +67,7 @@ class WatchedStarter(Starter):
 
     async def start(self, sim_id: str, mosaik_remote: Any, mosaik_config: Any) -> BaseProxy:
         """Start the simulator and put a watch on it."""
-        config = {**mosaik_config, "start_timeout": self._timeout_s}
+        config: Any = {**mosaik_config, "start_timeout": self._timeout_s}
         try:
             proxy = await self._starter.start(sim_id, mosaik_remote, config)
         except (MosaikScenarioError, MosaikSimulationError, OSError) as error:
@@ -133,7 +133,7 @@ class _WatchedProxy(BaseProxy):
 
 
 def _told(error: Exception) -> str:
-    """What an exception says, including what a remote process reported."""
+    """Say what an exception says, including what a remote process reported."""
     remote = getattr(error, "remote_type", None)
     if remote is not None:
         return f"{remote}: {getattr(error, 'remote_msg', '')}"
