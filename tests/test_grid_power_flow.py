@@ -173,7 +173,6 @@ def test_two_buses_agree_with_the_closed_form_of_case_pf10() -> None:
         ("case33bw", {}),
         ("create_cigre_network_lv", {}),
         ("create_cigre_network_mv", {"with_der": "all"}),
-        ("create_kerber_vorstadtnetz_kabel_1", {}),
         ("mv_oberrhein", {}),
         ("simple_mv_open_ring_net", {}),
         ("create_synthetic_voltage_control_lv_network", {"network_class": "suburb_1"}),

@@ -198,6 +198,9 @@ def test_faults_are_shown_like_a_compiler_shows_them(tmp_path: Path) -> None:
         ("time: {dayz: 2}", "did you mean `days`?"),
         ("market: {coordination: Joint}", "did you mean `joint`?"),
         ("participants: {battery: {kind: selfconsumption}}", "did you mean `self_consumption`?"),
+        ("participants: {profiles: constnt}", "did you mean `constant`?"),
+        ("grid: {kind: simbench}", "did you mean `grid.source.kind`?"),
+        ("grid: {source: {mv: MV2.101}}", "did you mean `[MV2.101]`?"),
         ("time: {local_zone: Europe/Berln}", "did you mean `Europe/Berlin`?"),
     ],
 )
@@ -221,6 +224,10 @@ def test_a_misspelt_name_gets_a_suggestion(tmp_path: Path, text: str, suggestion
         ("seed: 1.5", "must be a whole number"),
         ("seed: .nan", "is not a finite number"),
         ("name: my village", "cannot be `my village`"),
+        ("participants: {battery: {kind: [1]}}", "cannot be"),
+        ("participants: {battery: {wear: 1, kind: null}}", "cannot be"),
+        ("participants: {battery: 3}", "must be a section"),
+        ("grid: {source: null}", "must be a section"),
         ("simulators: []\nname: a/b", "cannot be `a/b`"),
     ],
 )
@@ -552,12 +559,33 @@ def test_merging_a_file_with_itself_changes_nothing(base: Any) -> None:
     assert plain(merged(tree(base), tree(base))) == base
 
 
-@settings(max_examples=40)
-@given(sections)
-def test_any_mapping_is_either_a_scenario_or_faults_never_another_error(data: Any) -> None:
-    overrides = [Override("--set", f"time.{key}", json.dumps(value)) for key, value in data.items()]
+FIELDS = (
+    "name",
+    "time",
+    "time.start",
+    "time.days",
+    "grid",
+    "grid.source",
+    "grid.source.kind",
+    "grid.source.lv",
+    "limits.voltage_min_pu",
+    "participants.profiles",
+    "participants.battery",
+    "participants.extra",
+    "prices.wholesale",
+    "prices.fees",
+    "simulators",
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(FIELDS), trees)
+def test_whatever_stands_in_a_field_is_a_scenario_or_faults_but_no_other_error(
+    field: str, data: Any
+) -> None:
     with suppress(ScenarioFaultsError):
-        assert isinstance(load_scenario("village", overrides), Scenario)
+        scenario = load_scenario("village", [Override("--set", field, json.dumps(data))])
+        assert isinstance(scenario, Scenario)
 
 
 def test_the_dump_is_plain_yaml() -> None:

@@ -32,7 +32,8 @@ TRADE_RANGE_KW = 1.0e7
 
 MAX_NEWTON_STEPS = 60
 MAX_LIMIT_ROUNDS = 6
-BALANCE_TOLERANCE_KW = 1e-9
+BALANCE_TOLERANCE = 1e-9
+"""Error of a balance or limit, relative to its right-hand side (and absolute below 1)."""
 LIMIT_TOLERANCE = 1e-6
 
 
@@ -63,13 +64,17 @@ def proportional_point(
     >>> proportional_point(row, np.array([4.0]), np.zeros(2), full, full).round(9).tolist()
     [1.0, 3.0]
     """
+    # Rows in kW and rows in pu^2 stand side by side: bring all to the same size first.
+    size = np.abs(matrix).max(axis=1, initial=0.0)
+    size = np.where(size > 0.0, size, 1.0)
+    matrix, right = matrix / size[:, None], right / size
     weight = 0.5 * (upper - lower)
     spread = matrix * weight
     normal = spread @ matrix.T
     ridge = 1e-13 * max(float(np.max(np.diag(normal), initial=0.0)), 1e-9)
     eye = ridge * np.eye(len(right))
     multiplier: Floats = np.linalg.solve(normal + eye, matrix @ wish - right).astype(np.float64)
-    scale = BALANCE_TOLERANCE_KW * (1.0 + float(np.max(np.abs(right), initial=0.0)))
+    tolerance = BALANCE_TOLERANCE * (1.0 + np.abs(right))
 
     def point(at: Floats) -> Floats:
         moved: Floats = np.clip(wish - weight * (at @ matrix), lower, upper)
@@ -81,7 +86,7 @@ def proportional_point(
     x = point(multiplier)
     for _ in range(MAX_NEWTON_STEPS):
         gap = matrix @ x - right
-        if float(np.max(np.abs(gap), initial=0.0)) <= scale:
+        if (np.abs(gap) <= tolerance).all():
             return x
         free = (x > lower) & (x < upper)
         jacobian = spread[:, free] @ matrix[:, free].T

@@ -105,18 +105,24 @@ class FieldGuide:
         for key in path:
             raw = self._member(raw, key, data) if raw is not None else None
             data = _descend(data, key)
-        return list(_mapping(self._dereferenced(raw))) if raw is not None else []
+        if raw is None:
+            return []
+        found = [mapping for node in self._options(raw) if (mapping := _mapping(node))]
+        return list(found[0]) if found else []
 
-    def home_of(self, field: str) -> str | None:
-        """Return the dotted path of the only field with this name elsewhere, or None."""
-        found = [path for path in self._all_paths(self.schema, (), 0) if path[-1] == field]
-        return dotted(found[0]) if len(found) == 1 else None
+    def likely_home(self, field: str, section: tuple[Key, ...] = ()) -> str | None:
+        """Return the path of the only field that has, or almost has, this name.
 
-    def likely_home(self, field: str) -> str | None:
-        """Return the path of the only field that has, or almost has, this name."""
-        paths = list(self._all_paths(self.schema, (), 0))
+        A field further inside `section` is preferred to one elsewhere.
+        """
+        paths = list(dict.fromkeys(self._all_paths(self.schema, (), 0)))
         name = closest(field, {str(path[-1]) for path in paths})
-        return self.home_of(name) if name is not None else None
+        homes = [path for path in paths if path[-1] == name]
+        inside = [path for path in homes if path[: len(section)] == section]
+        for candidates in (inside, homes):
+            if len(candidates) == 1:
+                return dotted(candidates[0])
+        return None
 
     def _all_paths(
         self, node: JsonSchema, path: tuple[Key, ...], depth: int
@@ -144,12 +150,21 @@ class FieldGuide:
     def _resolved(self, node: JsonSchema, data: Plain) -> JsonSchema:
         """Follow a reference, and the variant that the data's `kind` selects."""
         node = self._dereferenced(node)
-        mapping = _mapping(node)
-        if mapping and isinstance(data, dict):
-            tag = data.get(node["discriminator"]["propertyName"])
+        if not isinstance(data, dict):
+            return node
+        for option in self._options(node):
+            mapping = _mapping(option)
+            tag = str(data.get(option["discriminator"]["propertyName"])) if mapping else ""
             if tag in mapping:
-                return self._dereferenced({"$ref": mapping[str(tag)]})
+                return self._dereferenced({"$ref": mapping[tag]})
         return node
+
+    def _options(self, node: JsonSchema) -> Iterator[JsonSchema]:
+        """Yield a node and the nodes that it lets choose from, at any depth."""
+        node = self._dereferenced(node)
+        yield node
+        for option in (*node.get("anyOf", ()), *node.get("oneOf", ())):
+            yield from self._options(option)
 
     def _dereferenced(self, node: JsonSchema) -> JsonSchema:
         if "$ref" not in node:

@@ -67,12 +67,13 @@ def _mistyped(node: Node, path: tuple[Key, ...], data: Plain, guide: FieldGuide)
     given = SCALAR_TYPES.get(type(node.value))
     if not allowed_types or given is None or given & allowed_types:
         return
-    allowed = guide.allowed(path, data)
+    written = as_written(node)
     yield node.place.fault(
         f"`{dotted(path)}` must be {listed(sorted(TYPE_WORDS[name] for name in allowed_types))}",
         field=dotted(path),
-        value=as_written(node),
-        allowed=allowed,
+        value=written,
+        allowed=guide.allowed(path, data),
+        suggestion=f"did you mean `[{written}]`?" if "array" in allowed_types else "",
     )
 
 
@@ -166,11 +167,11 @@ class _Translation:
             field=self.name,
             value=as_written(self.node),
             allowed="fields " + ", ".join(known) if known else "",
-            suggestion=did_you_mean(str(key), known) or self._belongs_elsewhere(str(key)),
+            suggestion=did_you_mean(str(key), known) or self._belongs_elsewhere(str(key), section),
         )
 
-    def _belongs_elsewhere(self, key: str) -> str:
-        home = self.guide.likely_home(key)
+    def _belongs_elsewhere(self, key: str, section: tuple[Key, ...]) -> str:
+        home = self.guide.likely_home(key, section)
         return f"did you mean `{home}`?" if home is not None else ""
 
     def _wrong_choice(self, choices: list[str]) -> Fault:
@@ -182,12 +183,15 @@ class _Translation:
 
     def _wrong_kind(self) -> Fault:
         kinds = self.guide.kinds(self.path, self.data)
+        if not isinstance(self.node.value, dict):
+            return self._wrong_choice(kinds)
         selector = str(self.context.get("discriminator", "'kind'")).strip("'")
         child = self.node.child(selector)
         self.path = (*self.path, selector)
         if child is None:
             where = dotted(self.path[:-1])
-            return self._at_value(f"`{selector}` is missing in `{where}`", allowed=listed(kinds))
+            problem = f"`{selector}` is missing in `{where}`"
+            return self._at_value(problem, allowed=listed(kinds) if kinds else "")
         self.chain.append(child)
         return self._wrong_choice(kinds)
 
