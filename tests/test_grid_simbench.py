@@ -44,9 +44,10 @@ def simbench_net(**parts: Any) -> Any:
 
 def write_step(net: Any, step: int) -> None:
     """Write one row of the profiles into the element tables."""
-    net.profiles = {name: table.iloc[[step]] for name, table in net.profiles.items()}
+    net.profiles = {name: table.iloc[step : step + 1] for name, table in net.profiles.items()}
     for (table, column), values in simbench.get_absolute_values(net, True).items():
-        net[table][column] = values.iloc[0].to_numpy()
+        if len(net[table]):
+            net[table][column] = values.iloc[0].to_numpy()
 
 
 def consumption(net: Any, grid: ElectricalGrid) -> tuple[FloatArray, FloatArray]:

@@ -57,6 +57,7 @@ def test_every_shipped_scenario_is_valid_and_says_what_it_shows(name: str) -> No
     assert scenario.description
     listed = {shipped.name: shipped for shipped in shipped_scenarios()}[name]
     assert listed.days == scenario.time.days
+    assert datetime.fromisoformat(listed.start) == scenario.time.start
     assert listed.description == scenario.description
 
 
@@ -131,7 +132,7 @@ def test_times_without_an_offset_are_utc_and_others_are_converted() -> None:
 
 
 def test_slots_are_labelled_by_their_start() -> None:
-    time = load_scenario("village").time
+    time = load_scenario("village", [Override("--start", "time.start", "2016-01-18")]).time
     starts = time.slot_starts()
     assert len(starts) == time.slots == 96
     assert starts[0] == np.datetime64("2016-01-18T00:00:00")
@@ -361,7 +362,8 @@ simulators:
 
 
 def test_a_simulator_gets_start_step_and_folder_of_the_scenario(tmp_path: Path) -> None:
-    scenario = load_scenario(write(tmp_path, SIMULATOR))
+    start = Override("--start", "time.start", "2016-01-18")
+    scenario = load_scenario(write(tmp_path, SIMULATOR), [start])
     simulator, time = scenario.simulators[0], scenario.time
     assert simulator.starter == ("python", "mosaik_csv:CSV")
     assert simulator.filled(simulator.init, time.start, time.step_s) == {
@@ -481,7 +483,7 @@ def test_profiles_of_extra_participants_come_from_the_tables_of_the_scenario(
     scenario = load_scenario(
         write(
             tmp_path,
-            "extends: village\ntime: {step_minutes: 60}\nparticipants:\n"
+            "extends: village\ntime: {start: 2016-01-18, step_minutes: 60}\nparticipants:\n"
             "  profiles: {kind: csv, files: [p.csv]}\n"
             "  extra: [{name: A, bus: LV bus, load_kw: 4, load_profile: shape}]\n",
         )

@@ -33,6 +33,9 @@ from tricell.errors import MarketError
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+OPTIMAL = highspy.HighsModelStatus.kOptimal
+INFEASIBLE = highspy.HighsModelStatus.kInfeasible
+
 HIGHS_OPTIONS: dict[str, Any] = {
     "output_flag": False,
     "threads": 1,
@@ -327,6 +330,13 @@ class CompiledProgram:
         MarketError
             If the program is infeasible, unbounded or cannot be solved even from scratch.
         """
+        solution = self.solve_if_feasible()
+        if solution is None:
+            raise MarketError("the program is infeasible: no point keeps all its constraints")
+        return solution
+
+    def solve_if_feasible(self) -> Solution | None:
+        """Solve at the current theta as `solve` does, but return None if it is infeasible."""
         self.update()
         return self.run()
 
@@ -341,21 +351,24 @@ class CompiledProgram:
         highs.changeColsBounds(len(columns), columns, lower, upper)
         highs.changeRowsBounds(len(rows), rows, row_lower, row_upper)
 
-    def run(self) -> Solution:
+    def run(self) -> Solution | None:
         """Run HiGHS on what it holds; repeat from scratch if the warm start fails."""
         highs, cold = self._highs, False
         highs.run()
-        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        status = highs.getModelStatus()
+        if status not in (OPTIMAL, INFEASIBLE):
             cold = True
             self.cold_starts += 1
             highs.clearSolver()
             highs.run()
             status = highs.getModelStatus()
-            if status != highspy.HighsModelStatus.kOptimal:
-                raise MarketError(
-                    f"HiGHS ended with status {highs.modelStatusToString(status)!r}; "
-                    "the program has no optimum that could be found"
-                )
+        if status == INFEASIBLE:
+            return None
+        if status != OPTIMAL:
+            raise MarketError(
+                f"HiGHS ended with status {highs.modelStatusToString(status)!r}; "
+                "the program has no optimum that could be found"
+            )
         solution = highs.getSolution()
         return Solution(
             values=np.array(solution.col_value),

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tricell.grid_models.arrays import sum_by_key
-from tricell.markets.compiled_program import CompiledProgram
+from tricell.markets.compiled_program import CompiledProgram, Solution
 from tricell.markets.fair_ties import FairTies, TieColumns
-from tricell.markets.joint_model import JointProblem, build_joint_model, limited_edges
+from tricell.markets.joint_model import (
+    JointProblem,
+    build_joint_model,
+    drop_edges,
+    limited_edges,
+)
 from tricell.markets.orders import OrderBook
 
 Floats = NDArray[np.float64]
+
+PARAMETERS = (
+    "order_price",
+    "order_quantity",
+    "firm_kw",
+    "import_price",
+    "export_price",
+    "import_max_kw",
+    "export_max_kw",
+    "flow_min_kw",
+    "flow_max_kw",
+    "voltage_offset",
+)
+"""Mutable parameters of the joint model, set anew every slot."""
 
 
 @dataclass(frozen=True)
@@ -74,74 +94,42 @@ class Clearing:
 class JointMarket:
     """Compiles the joint problem once and clears slot after slot.
 
+    Limits are hard first. Only if a slot has no solution with them is it solved in the elastic
+    form, whose breaches are named in the result.
+
     Attributes
     ----------
-    program : the compiled program.
-    ties : the mover to the fair point; counts what it could not resolve.
+    problem : what the market was built from.
+    hard, elastic : the two forms of the program.
+    elastic_slots : clearings that needed the elastic form.
     """
 
     def __init__(self, problem: JointProblem) -> None:
         self.problem = problem
-        model = build_joint_model(problem)
-        self.program = CompiledProgram(model)
-        program, grid = self.program, problem.grid
-        self._orders = program.columns(model.accepted_kw)
-        self._flow = program.columns(model.flow_kw)
-        self._import_above = program.columns(model.import_above_kw)
-        self._export_above = program.columns(model.export_above_kw)
-        self._limited_edges = limited_edges(grid)
-        self._entered_areas = np.flatnonzero(grid.entry_edge >= 0)
-        self._entry_edges = grid.entry_edge[self._entered_areas]
-        self._flow_above = program.columns(model.flow_above_kw)
-        self._flow_below = program.columns(model.flow_below_kw)
-        self._voltage = program.columns(model.voltage2)
-        self._voltage_above = program.columns(model.voltage2_above)
-        self._voltage_below = program.columns(model.voltage2_below)
-        self._balance_rows = program.rows(model.area_balance)
-        self._node_rows = program.rows(model.node_balance)
-        self._voltage_nodes = np.flatnonzero(grid.has_voltage)
-        self._balanced_nodes = np.flatnonzero(~grid.is_slack)
-        self._drop_edges = np.array(list(model.drop_edges), dtype=np.int64)
-        trades = np.concatenate(
-            [program.columns(model.import_kw), program.columns(model.export_kw)]
-        )
-        states = [self._flow, self._voltage, program.columns(model.angle_rad)]
-        definitions = [
-            self._node_rows,
-            program.rows(model.voltage_drop),
-            program.rows(model.dc_flow),
-        ]
-        self.ties = FairTies(
-            program,
-            TieColumns(
-                orders=self._orders,
-                trades=trades,
-                balances=self._balance_rows,
-                states=np.concatenate(states),
-                definitions=np.concatenate(definitions),
-            ),
-        )
+        self.hard = _Form(problem, elastic=False)
+        self.elastic = _Form(problem, elastic=True)
+        self.elastic_slots = 0
         self._below = _descendants(problem.area_parent)
-        self._parameters = {
-            name: program.parameter(name)
-            for name in (
-                "order_price",
-                "order_quantity",
-                "firm_kw",
-                "import_price",
-                "export_price",
-                "import_max_kw",
-                "export_max_kw",
-                "flow_min_kw",
-                "flow_max_kw",
-                "voltage_offset",
-            )
-        }
+        self._limited_edges = limited_edges(problem.grid)
+        self._entered_areas = np.flatnonzero(problem.grid.entry_edge >= 0)
+        self._entry_edges = problem.grid.entry_edge[self._entered_areas]
+        self._drop_edges = drop_edges(problem.grid)
+        self._firm_kw = np.zeros(problem.grid.n_node)
 
-    def set_slot(
+    @property
+    def cold_starts(self) -> int:
+        """Solves so far that had to start from scratch."""
+        return self.hard.program.cold_starts + self.elastic.program.cold_starts
+
+    @property
+    def unresolved_ties(self) -> int:
+        """Slots whose ties stayed as the solver left them."""
+        return self.hard.ties.unresolved + self.elastic.ties.unresolved
+
+    def clear(
         self, book: OrderBook, firm_kw: Floats, prices: TradePrices, limits: GridLimits
-    ) -> None:
-        """Write a slot's numbers into the program.
+    ) -> Clearing:
+        """Clear one slot and return its fair optimum.
 
         Parameters
         ----------
@@ -150,62 +138,127 @@ class JointMarket:
         prices : prices at the areas' borders.
         limits : limits of the linear model.
         """
-        parameters = self._parameters
-        parameters["order_price"][:] = book.price_eur_per_kwh
-        parameters["order_quantity"][:] = book.quantity_kw
-        parameters["firm_kw"][:] = firm_kw
-        parameters["import_price"][:] = prices.import_price
-        parameters["export_price"][:] = prices.export_price
-        low, high = limits.flow_min_kw, limits.flow_max_kw
-        parameters["flow_min_kw"][:] = low[self._limited_edges]
-        parameters["flow_max_kw"][:] = high[self._limited_edges]
-        parameters["import_max_kw"][self._entered_areas] = np.maximum(high[self._entry_edges], 0.0)
-        parameters["export_max_kw"][self._entered_areas] = np.maximum(-low[self._entry_edges], 0.0)
-        parameters["voltage_offset"][:] = limits.voltage_offset[self._drop_edges]
+        self._firm_kw = firm_kw
+        values = self._parameter_values(book, firm_kw, prices, limits)
+        self.hard.set_parameters(values)
+        solution, form = self.hard.program.solve_if_feasible(), self.hard
+        if solution is None:
+            form = self.elastic
+            form.set_parameters(values)
+            solution = form.program.solve()
+            self.elastic_slots += 1
+        return self._clearing(form, solution)
 
-    def clear(self) -> Clearing:
-        """Solve the slot that was set and return its fair optimum."""
-        solution = self.program.solve()
-        accepted, change = self.ties.move(solution)
-        value, dual, grid = solution.values, solution.row_duals, self.problem.grid
-        breach = np.zeros(grid.n_edge)
-        breach[self._limited_edges] = value[self._flow_above] - value[self._flow_below]
-        flow = value[self._flow] + breach
-        entry_breach = value[self._import_above] - value[self._export_above]
-        breach[self._entry_edges] = entry_breach[self._entered_areas]
-        voltage2_breach = np.zeros(grid.n_node)
-        voltage_breach = value[self._voltage_above] - value[self._voltage_below]
-        voltage2_breach[self._voltage_nodes] = voltage_breach
-        voltage2 = np.full(grid.n_node, np.nan)
-        voltage = value[self._voltage] + voltage_breach
+    def _parameter_values(
+        self, book: OrderBook, firm_kw: Floats, prices: TradePrices, limits: GridLimits
+    ) -> dict[str, Floats]:
+        low, high = limits.flow_min_kw, limits.flow_max_kw
+        import_max = np.full(len(self.problem.area_parent), np.inf)
+        export_max = import_max.copy()
+        import_max[self._entered_areas] = np.maximum(high[self._entry_edges], 0.0)
+        export_max[self._entered_areas] = np.maximum(-low[self._entry_edges], 0.0)
+        return {
+            "order_price": book.price_eur_per_kwh,
+            "order_quantity": book.quantity_kw,
+            "firm_kw": firm_kw,
+            "import_price": prices.import_price,
+            "export_price": prices.export_price,
+            "import_max_kw": import_max,
+            "export_max_kw": export_max,
+            "flow_min_kw": low[self._limited_edges],
+            "flow_max_kw": high[self._limited_edges],
+            "voltage_offset": limits.voltage_offset[self._drop_edges],
+        }
+
+    def _clearing(self, form: _Form, solution: Solution) -> Clearing:
+        accepted, change = form.ties.move(solution)
+        grid, dual = self.problem.grid, solution.row_duals
+        flow_breach, voltage2_breach = self._breaches(form, solution)
+        state = solution.values[form.states]
         if len(change):
-            flow = flow + change[: len(flow)]
-            voltage = voltage + change[len(flow) : len(flow) + len(voltage)]
-        voltage2[self._voltage_nodes] = voltage
-        area_price = -dual[self._balance_rows]
+            state = state + change
+        # An area's entry has its limit, and its breach, on the exchange and not on the flow.
+        flow = state[: grid.n_edge] + flow_breach
+        flow[self._entry_edges] -= flow_breach[self._entry_edges]
+        voltage2 = np.full(grid.n_node, np.nan)
+        n_voltage = np.count_nonzero(grid.has_voltage)
+        voltage2[grid.has_voltage] = state[grid.n_edge : grid.n_edge + n_voltage]
+        area_price = -dual[form.balance_rows]
         node_price = area_price[grid.node_area]
-        node_price[self._balanced_nodes] += dual[self._node_rows]
+        node_price[~grid.is_slack] += dual[form.node_rows]
         return Clearing(
             accepted_kw=accepted,
             net_import_kw=self._net_import(accepted),
             area_price=area_price,
             node_price=node_price,
             flow_kw=flow,
-            voltage2=voltage2,
-            flow_breach_kw=breach,
+            voltage2=voltage2 + voltage2_breach,
+            flow_breach_kw=flow_breach,
             voltage2_breach=voltage2_breach,
             cost_eur_per_h=solution.objective,
             cold=solution.cold,
         )
 
+    def _breaches(self, form: _Form, solution: Solution) -> tuple[Floats, Floats]:
+        """Breaches per edge (kW) and per node (pu^2), signed."""
+        grid = self.problem.grid
+        flow, voltage2 = np.zeros(grid.n_edge), np.zeros(grid.n_node)
+        if form is self.elastic:
+            flow[self._limited_edges] = form.breach(solution, "flow")
+            exchange = form.breach(solution, "exchange")
+            flow[self._entry_edges] = exchange[self._entered_areas]
+            voltage2[grid.has_voltage] = form.breach(solution, "voltage2")
+        return flow, voltage2
+
     def _net_import(self, accepted_kw: Floats) -> Floats:
         """Net import per area from what its members, and all below, consume."""
         orders, grid = self.problem.orders, self.problem.grid
-        net = self._parameters["firm_kw"] + sum_by_key(
-            orders.node, orders.side * accepted_kw, grid.n_node
-        )
+        net = self._firm_kw + sum_by_key(orders.node, orders.side * accepted_kw, grid.n_node)
         own = sum_by_key(grid.node_area, net, len(self.problem.area_parent))
         return np.asarray(self._below @ own)
+
+
+class _Form:
+    """One compiled form of the joint model, with the places of its columns and rows."""
+
+    def __init__(self, problem: JointProblem, *, elastic: bool) -> None:
+        model = build_joint_model(problem, elastic=elastic)
+        self.program = CompiledProgram(model)
+        program = self.program
+        states = (model.flow_kw, model.voltage2, model.angle_rad)
+        self.states = np.concatenate([program.columns(variable) for variable in states])
+        self.balance_rows = program.rows(model.area_balance)
+        self.node_rows = program.rows(model.node_balance)
+        trades = (model.import_kw, model.export_kw)
+        definitions = (model.node_balance, model.voltage_drop, model.dc_flow)
+        self.ties = FairTies(
+            program,
+            TieColumns(
+                orders=program.columns(model.accepted_kw),
+                trades=np.concatenate([program.columns(variable) for variable in trades]),
+                balances=self.balance_rows,
+                states=self.states,
+                definitions=np.concatenate([program.rows(rows) for rows in definitions]),
+            ),
+        )
+        self._breaches = {
+            name: (
+                program.columns(getattr(model, f"{name}_above")),
+                program.columns(getattr(model, f"{name}_below")),
+            )
+            for name in ("flow", "voltage2", "exchange")
+        }
+        self._parameters = {name: program.parameter(name) for name in PARAMETERS}
+
+    def set_parameters(self, values: Mapping[str, Floats]) -> None:
+        """Write a slot's numbers into the program."""
+        for name, entries in self._parameters.items():
+            entries[:] = values[name]
+
+    def breach(self, solution: Solution, name: str) -> Floats:
+        """Return signed breaches of one kind of limits; none in the hard form."""
+        above, below = self._breaches[name]
+        return solution.values[above] - solution.values[below]
 
 
 def _descendants(parent: NDArray[np.int64]) -> Floats:

@@ -17,6 +17,9 @@ Power is in kW, prices in EUR/kWh, the objective in EUR/h. The marginal price of
 the dual of its area's balance plus the dual of its own balance. Firm demand, prices, quantities
 and limits are mutable parameters: `CompiledProgram` turns them into numbers that a slot sets.
 
+Limits are hard. The *elastic* form of the model has, in addition, a breach variable at a stated
+price for every limit, so that it always has a solution and names what had to give.
+
 Sources: Baran and Wu 1989 (DistFlow); Kim and Dvorkin 2020 (P2P-dominant distribution system).
 """
 
@@ -58,13 +61,20 @@ class JointProblem:
     voltage_breach_eur_per_pu2_h: float
 
 
-def build_joint_model(problem: JointProblem) -> pe.ConcreteModel:
-    """Return the Pyomo model; its parameters still carry neutral values."""
+def build_joint_model(problem: JointProblem, *, elastic: bool) -> pe.ConcreteModel:
+    """Return the Pyomo model; its parameters still carry neutral values.
+
+    Parameters
+    ----------
+    problem : grid, areas, orders and limits.
+    elastic : limits may be breached at their prices; otherwise they are hard.
+    """
     model = pe.ConcreteModel(name="joint market")
     declare_sets(model, problem)
     declare_parameters(model)
     declare_trade(model)
     declare_network_state(model, problem)
+    declare_breaches(model, elastic=elastic)
     constraint_area_balance(model, problem)
     constraint_node_balance(model, problem)
     constraint_voltage_drop(model, problem)
@@ -84,8 +94,7 @@ def declare_sets(model: pe.ConcreteModel, problem: JointProblem) -> None:
     model.voltage_nodes = pe.Set(initialize=np.flatnonzero(grid.has_voltage).tolist())
     model.angle_nodes = pe.Set(initialize=np.flatnonzero(grid.has_angle).tolist())
     model.balanced_nodes = pe.Set(initialize=np.flatnonzero(~grid.is_slack).tolist())
-    drops = ~grid.edge_meshed & grid.has_voltage[grid.edge_to]
-    model.drop_edges = pe.Set(initialize=np.flatnonzero(drops).tolist())
+    model.drop_edges = pe.Set(initialize=drop_edges(grid).tolist())
     model.dc_edges = pe.Set(initialize=np.flatnonzero(grid.edge_meshed).tolist())
 
 
@@ -108,44 +117,54 @@ def declare_trade(model: pe.ConcreteModel) -> None:
     model.accepted_kw = pe.Var(model.orders, bounds=lambda m, j: (0.0, m.order_quantity[j]))
     model.import_kw = pe.Var(model.areas, bounds=lambda m, a: (0.0, m.import_max_kw[a]))
     model.export_kw = pe.Var(model.areas, bounds=lambda m, a: (0.0, m.export_max_kw[a]))
-    model.import_above_kw = pe.Var(model.areas, bounds=(0.0, None))
-    model.export_above_kw = pe.Var(model.areas, bounds=(0.0, None))
 
 
 def declare_network_state(model: pe.ConcreteModel, problem: JointProblem) -> None:
-    """Flows within limits, squared voltages within limits, angles; and the breaches of limits."""
+    """Declare flows and squared voltages within limits, and angles."""
 
     def flow_limits(m: pe.ConcreteModel, e: int) -> tuple[Any, Any]:
         return (m.flow_min_kw[e], m.flow_max_kw[e]) if e in m.limited_edges else (None, None)
 
     model.flow_kw = pe.Var(model.edges, bounds=flow_limits)
-    model.flow_above_kw = pe.Var(model.limited_edges, bounds=(0.0, None))
-    model.flow_below_kw = pe.Var(model.limited_edges, bounds=(0.0, None))
     model.voltage2 = pe.Var(
         model.voltage_nodes,
         bounds=lambda _, n: (float(problem.v2_min[n]), float(problem.v2_max[n])),
     )
-    model.voltage2_above = pe.Var(model.voltage_nodes, bounds=(0.0, None))
-    model.voltage2_below = pe.Var(model.voltage_nodes, bounds=(0.0, None))
     model.angle_rad = pe.Var(model.angle_nodes)
+
+
+def declare_breaches(model: pe.ConcreteModel, *, elastic: bool) -> None:
+    """Declare what exceeds the limits, above and below; nothing if they are hard."""
+    limited = {
+        "flow": model.limited_edges,
+        "voltage2": model.voltage_nodes,
+        "exchange": model.areas,
+    }
+    for name, index in limited.items():
+        where = index if elastic else []
+        setattr(model, f"{name}_above", pe.Var(where, bounds=(0.0, None)))
+        setattr(model, f"{name}_below", pe.Var(where, bounds=(0.0, None)))
+
+
+def breach(model: pe.ConcreteModel, name: str, index: int) -> Any:
+    """Return how far a limit is exceeded, signed; 0 where it is hard or there is none."""
+    above = getattr(model, f"{name}_above")
+    return above[index] - getattr(model, f"{name}_below")[index] if index in above else 0.0
 
 
 def actual_flow(model: pe.ConcreteModel, edge: int) -> Any:
     """Flow of an edge with what exceeds its limits, kW."""
-    if edge not in model.limited_edges:
-        return model.flow_kw[edge]
-    return model.flow_kw[edge] + model.flow_above_kw[edge] - model.flow_below_kw[edge]
+    return model.flow_kw[edge] + breach(model, "flow", edge)
 
 
 def net_import(model: pe.ConcreteModel, area: int) -> Any:
     """Import less export of an area with what exceeds the rating of its connection, kW."""
-    inward = model.import_kw[area] + model.import_above_kw[area]
-    return inward - model.export_kw[area] - model.export_above_kw[area]
+    return model.import_kw[area] - model.export_kw[area] + breach(model, "exchange", area)
 
 
 def actual_voltage2(model: pe.ConcreteModel, node: int) -> Any:
     """Squared voltage of a node with what exceeds its band, pu^2."""
-    return model.voltage2[node] + model.voltage2_above[node] - model.voltage2_below[node]
+    return model.voltage2[node] + breach(model, "voltage2", node)
 
 
 def constraint_area_balance(model: pe.ConcreteModel, problem: JointProblem) -> None:
@@ -215,32 +234,37 @@ def constraint_dc_flow(model: pe.ConcreteModel, problem: JointProblem) -> None:
 
 
 def objective_cost(model: pe.ConcreteModel, problem: JointProblem) -> None:
-    """Cost of what is sold minus value of what is bought, fees, retail and breaches, EUR/h."""
-    side, flow_price = problem.orders.side, problem.flow_breach_eur_per_kwh
-    entry_price = np.where(
-        problem.grid.entry_edge >= 0, flow_price[problem.grid.entry_edge], flow_price.max()
-    )
+    """Minimise cost of what is sold less value of what is bought, fees and breaches, EUR/h."""
+    side = problem.orders.side
     agents = sum(
         -float(side[j]) * model.order_price[j] * model.accepted_kw[j] for j in model.orders
     )
     trade = sum(
-        model.import_price[a] * (model.import_kw[a] + model.import_above_kw[a])
-        - model.export_price[a] * (model.export_kw[a] + model.export_above_kw[a])
+        model.import_price[a] * model.import_kw[a] - model.export_price[a] * model.export_kw[a]
         for a in model.areas
     )
+    model.cost = pe.Objective(expr=agents + trade + breach_cost(model, problem))
+
+
+def breach_cost(model: pe.ConcreteModel, problem: JointProblem) -> Any:
+    """Return what all breaches cost; power beyond an area's rating also pays for its trade."""
+    flow_price, entry = problem.flow_breach_eur_per_kwh, problem.grid.entry_edge
+    entry_price = np.where(entry >= 0, flow_price[entry], flow_price.max())
     flows = sum(
-        float(flow_price[e]) * (model.flow_above_kw[e] + model.flow_below_kw[e])
-        for e in model.limited_edges
+        float(flow_price[e]) * (model.flow_above[e] + model.flow_below[e]) for e in model.flow_above
     )
-    flows += sum(
-        float(entry_price[a]) * (model.import_above_kw[a] + model.export_above_kw[a])
-        for a in model.areas
+    exchanges = sum(
+        (float(entry_price[a]) + model.import_price[a]) * model.exchange_above[a]
+        + (float(entry_price[a]) - model.export_price[a]) * model.exchange_below[a]
+        for a in model.exchange_above
     )
-    voltages = sum(model.voltage2_above[n] + model.voltage2_below[n] for n in model.voltage_nodes)
-    model.cost = pe.Objective(
-        expr=agents + trade + flows + problem.voltage_breach_eur_per_pu2_h * voltages,
-        sense=pe.minimize,
-    )
+    voltages = sum(model.voltage2_above[n] + model.voltage2_below[n] for n in model.voltage2_above)
+    return flows + exchanges + problem.voltage_breach_eur_per_pu2_h * voltages
+
+
+def drop_edges(grid: LinearGrid) -> NDArray[np.int64]:
+    """Edges with a LinDistFlow row: those that lead to a node with a voltage variable."""
+    return np.flatnonzero(~grid.edge_meshed & grid.has_voltage[grid.edge_to])
 
 
 def limited_edges(grid: LinearGrid) -> NDArray[np.int64]:

@@ -2,11 +2,10 @@
 
 ::
 
-    Households --power--> Storage --storage--> Market --schedule--> Grid
-        |                    ^                  ^  ^                 | |
-        |                    +----battery_kw----+  +----reclear------+ |     (weak: same slot)
-        |                      (slot before)    +------correction------+     (slot before)
-        +------------------------> all of them --> Recorder
+    Households --power--> Storage --storage--> Market --schedule--> Grid --report--> Recorder
+        |                    |                  |  |                  |
+        +--------power-------|----------------->+  +<-----reclear-----+   (weak: same slot)
+                             +<---battery_kw----+  +<---correction----+   (from the slot before)
 
 The market and the grid form a group: within a slot the grid may ask the market to clear again.
 """
@@ -153,9 +152,6 @@ def connect_simulators(
     connect(market, storage, "battery_kw", time_shifted=True, initial_data=idle)
     first = {"correction": world.first_correction}
     connect(grid, market, "correction", time_shifted=True, initial_data=first)
-    connect(households, recorder, "power")
-    connect(storage, recorder, "storage")
-    connect(market, recorder, "schedule")
     connect(grid, recorder, "report")
 
 

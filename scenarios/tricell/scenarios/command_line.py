@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -180,6 +181,9 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line; see the module for exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows `?`
     try:
         app(prog_name="tricell")
     except KeyboardInterrupt:

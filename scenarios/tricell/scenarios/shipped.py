@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -41,7 +42,14 @@ def looks_like_path(text: str) -> bool:
 
 
 def _described(name: str) -> ShippedScenario:
-    fields = YAML(typ="safe", pure=True).load(SHIPPED_FOLDER / f"{name}.yaml")
+    fields = _fields(name)
     time = fields["time"]
     description = " ".join(str(fields["description"]).split())
     return ShippedScenario(name, description, float(time["days"]), str(time["start"]))
+
+
+def _fields(name: str) -> dict[str, Any]:
+    """Return the fields of a shipped file and, merged one level deep, of those it extends."""
+    own: dict[str, Any] = YAML(typ="safe", pure=True).load(SHIPPED_FOLDER / f"{name}.yaml")
+    base = _fields(str(own["extends"])) if "extends" in own else {}
+    return {**base, **own, "time": {**base.get("time", {}), **own.get("time", {})}}

@@ -117,6 +117,7 @@ class GridSimulator(SlotSimulator[GridSettings]):
         breach = self._breach(state, schedule)
         gap_pu, gap_percent = self._gaps(state, schedule)
         report = GridReport(
+            schedule=schedule,
             state=state,
             breach=breach,
             correction=correction,
@@ -124,7 +125,6 @@ class GridSimulator(SlotSimulator[GridSettings]):
             gap_pu=gap_pu,
             gap_percent=gap_percent,
         )
-        self._schedule = schedule
         self.outputs = {"report": report, "correction": correction}
         # The first slot starts from a linear model that has not seen any AC solution.
         first_look = not self._has_history and self._max_reclearings > 0
@@ -142,7 +142,8 @@ class GridSimulator(SlotSimulator[GridSettings]):
             return state.line_loading_percent
         if name == "trafo_loading":
             return state.trafo_loading_percent
-        return self._schedule.clearing.node_price[self._grid.node_of_bus]
+        schedule: Schedule = self.outputs["report"].schedule
+        return schedule.clearing.node_price[self._grid.node_of_bus]
 
     def _tap_positions(self) -> NDArray[np.int64]:
         taps = self._fixed_taps.copy()

@@ -108,7 +108,8 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         power: AgentPowerNow = self.parent_input(inputs, "power")
         storage: StorageNow = self.parent_input(inputs, "storage")
         if slot != self._slot:
-            self._slot, self._reclearings, self._cold_before = slot, 0, self._cold_starts()
+            self._slot, self._reclearings = slot, 0
+            self._cold_before = self._market.cold_starts
             correction = self.parent_input(inputs, "correction")
         else:
             self._reclearings += 1
@@ -138,8 +139,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             correction.flow_max_kw,
             self._feedback.voltage_offset(correction, q_node),
         )
-        market.set_slot(book, firm_node, self._trade_prices(slot), limits)
-        clearing = market.clear()
+        clearing = market.clear(book, firm_node, self._trade_prices(slot), limits)
         accepted = clearing.accepted_kw
         generation = np.minimum(power.generation_kw, 0.0)
         generation[who.generators] += accepted[: len(who.generators)]
@@ -150,6 +150,8 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         p_net = power.p_load_kw - generation
         p_net += sum_by_key(who.battery_agent, battery, len(p_net))
         return Schedule(
+            power=power,
+            storage=storage,
             clearing=clearing,
             generation_kw=generation,
             p_net_kw=p_net,
@@ -157,7 +159,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             p_node_kw=sum_by_key(who.agent_node, p_net, n_node),
             q_node_kvar=q_node,
             reclearings=self._reclearings,
-            cold_starts=self._cold_starts() - self._cold_before,
+            cold_starts=market.cold_starts - self._cold_before,
         )
 
     def _order_book(self, power: AgentPowerNow, storage: StorageNow) -> OrderBook:
@@ -177,6 +179,3 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         import_price = np.where(parent >= 0, fee[parent] - fee, self._prices.retail[slot] - fee)
         export_price = np.where(parent >= 0, 0.0, self._prices.feed_in[slot])
         return TradePrices(import_price, export_price)
-
-    def _cold_starts(self) -> int:
-        return self._market.program.cold_starts

@@ -48,10 +48,11 @@ class StorageNow:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the market decided for a slot.
+    """What the market decided for a slot, and what it decided upon.
 
     Attributes
     ----------
+    power, storage : what the fleets published.
     clearing : result of the market.
     generation_kw, p_net_kw : per agent.
     battery_kw : per battery, positive charges.
@@ -60,6 +61,8 @@ class Schedule:
     cold_starts : solves of this slot that had to start from scratch.
     """
 
+    power: AgentPowerNow
+    storage: StorageNow
     clearing: Clearing
     generation_kw: Floats
     p_net_kw: Floats
@@ -96,6 +99,7 @@ class GridReport:
 
     Attributes
     ----------
+    schedule : what was proved.
     state : AC power flow of the schedule.
     breach : limits that it breaks.
     correction : what the linear model learns from it.
@@ -104,6 +108,7 @@ class GridReport:
     gap_percent : largest flow difference, in percent of the rating.
     """
 
+    schedule: Schedule
     state: PowerFlowState
     breach: Breach
     correction: Correction

@@ -19,7 +19,7 @@ from tricell.grid_models.arrays import sum_by_key, take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
 from tricell.markets.settlement import ClearedBlock, Settlement, TradingAreas, settle
-from tricell.simulators.messages import AgentPowerNow, GridReport, Schedule, StorageNow
+from tricell.simulators.messages import GridReport, Schedule
 from tricell.simulators.no_trading import NoTradingReference
 from tricell.simulators.population import Batteries
 from tricell.simulators.slot_simulator import SlotSimulator
@@ -116,7 +116,7 @@ class RecorderSettings:
 class RecorderSimulator(SlotSimulator[RecorderSettings]):
     """Keeps the run's record.
 
-    Parent model ``Recorder``: reads ``power``, ``storage``, ``schedule`` and ``report``.
+    Parent model ``Recorder``: reads ``report``, which carries the schedule and what led to it.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
     """
 
     MODEL = "Recorder"
-    ATTRIBUTES = ("power", "storage", "schedule", "report")
+    ATTRIBUTES = ("report",)
 
     def set_up(self, settings: RecorderSettings) -> None:
         """Set up the record."""
@@ -150,11 +150,9 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
 
     def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
         """Copy one slot; write once a block is full or the run ends."""
-        power: AgentPowerNow = self.parent_input(inputs, "power")
-        storage: StorageNow = self.parent_input(inputs, "storage")
-        schedule: Schedule = self.parent_input(inputs, "schedule")
         report: GridReport = self.parent_input(inputs, "report")
-        self._keep("agent", self._agent_values(power, storage, schedule))
+        schedule = report.schedule
+        self._keep("agent", self._agent_values(schedule))
         self._keep("bus", self._bus_values(schedule, report))
         state = report.state
         line, trafo = self.layout.grid.line_branch, self.layout.grid.trafo_branch
@@ -217,9 +215,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         for name, value in values.items():
             kept[name][self._row] = value
 
-    def _agent_values(
-        self, power: AgentPowerNow, storage: StorageNow, schedule: Schedule
-    ) -> dict[str, Any]:
+    def _agent_values(self, schedule: Schedule) -> dict[str, Any]:
+        power, storage = schedule.power, schedule.storage
         batteries, n_agent = self.layout.batteries, len(self.layout.agent_node)
         return {
             "p_load": power.p_load_kw,
