@@ -304,8 +304,8 @@ class CompiledProgram:
         )
         self._stacked = sp.vstack([m.matrix[rows] for m, rows in parts], format="csr")
         self._stacked_constant = np.concatenate([m.constant[rows] for m, rows in parts])
-        self._splits = np.cumsum([len(rows) for _, rows in parts])[:-1]
-        self._matrix_t = form.matrix.T.tocsr()
+        ends = np.cumsum([0, *(len(rows) for _, rows in parts)])
+        self._parts = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
         theta = self.theta
         self.cost = form.cost(theta)
         self.lower, self.upper = form.column_lower(theta), form.column_upper(theta)
@@ -342,8 +342,9 @@ class CompiledProgram:
 
     def update(self) -> None:
         """Hand the costs and bounds that follow from theta to HiGHS."""
-        moved = self._stacked_constant + self._stacked @ self.theta
-        cost, lower, upper, row_lower, row_upper = np.split(moved, self._splits)
+        moved = self._stacked @ self.theta
+        moved += self._stacked_constant
+        cost, lower, upper, row_lower, row_upper = (moved[part] for part in self._parts)
         columns, rows, highs = self._moving_columns, self._moving_rows, self._highs
         self.cost[self._moving_costs] = cost
         self.lower[columns], self.upper[columns] = lower, upper
@@ -376,7 +377,3 @@ class CompiledProgram:
             objective=self.form.sense * highs.getObjectiveValue(),
             cold=cold,
         )
-
-    def reduced_costs(self, row_duals: Floats) -> Floats:
-        """Return c - A'y of the current slot, one entry per column (minimisation sign)."""
-        return np.asarray(self.cost - self._matrix_t @ row_duals, dtype=np.float64)

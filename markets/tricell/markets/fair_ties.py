@@ -137,6 +137,8 @@ class FairTies:
         self._market = np.concatenate([columns.orders, columns.trades])
         self._n_order = len(columns.orders)
         self._balance = sp.csc_matrix(matrix[columns.balances][:, self._market])
+        self._market_t = sp.csr_matrix(matrix[:, self._market].T)
+        self._states_t = sp.csr_matrix(matrix[:, columns.states].T)
         definition = matrix[columns.definitions]
         self._factor = spl.splu(sp.csc_matrix(definition[:, columns.states]))
         self._transposed = spl.splu(sp.csc_matrix(definition[:, columns.states].T))
@@ -153,17 +155,17 @@ class FairTies:
         state_change : per state column, what the move adds to the solver's answer.
         """
         program, columns = self._program, self._columns
-        solved = solution.values[columns.orders]
-        unchanged = solved, np.zeros(0)
-        reduced = program.reduced_costs(solution.row_duals)
-        level = np.abs(reduced[self._market]) <= REDUCED_COST_TOLERANCE
-        level &= program.upper[self._market] - program.lower[self._market] > 1e-9
+        unchanged = solution.values[columns.orders], np.zeros(0)
+        duals = solution.row_duals
+        reduced = program.cost[self._market] - self._market_t @ duals
+        level = np.abs(reduced) <= REDUCED_COST_TOLERANCE
+        level &= program.upper[self._market] > program.lower[self._market] + 1e-9
         face = np.flatnonzero(level)
-        tied = face[face < self._n_order]
+        tied = face[: np.searchsorted(face, self._n_order)]
         if len(tied) < 2:
             return unchanged
-        held = np.abs(reduced[columns.states]) > REDUCED_COST_TOLERANCE
-        rows: list[int] = np.flatnonzero(held).tolist()
+        held = np.abs(program.cost[columns.states] - self._states_t @ duals)
+        rows: list[int] = np.flatnonzero(held > REDUCED_COST_TOLERANCE).tolist()
         target = self._fair_orders(solution, face, tied, rows)
         return unchanged if target is None else target
 

@@ -115,6 +115,8 @@ class JointMarket:
         self._entry_edges = problem.grid.entry_edge[self._entered_areas]
         self._drop_edges = drop_edges(problem.grid)
         self._firm_kw = np.zeros(problem.grid.n_node)
+        self._voltage_nodes = np.flatnonzero(problem.grid.has_voltage)
+        self._balanced_nodes = np.flatnonzero(~problem.grid.is_slack)
 
     @property
     def cold_starts(self) -> int:
@@ -181,11 +183,10 @@ class JointMarket:
         flow = state[: grid.n_edge] + flow_breach
         flow[self._entry_edges] -= flow_breach[self._entry_edges]
         voltage2 = np.full(grid.n_node, np.nan)
-        n_voltage = np.count_nonzero(grid.has_voltage)
-        voltage2[grid.has_voltage] = state[grid.n_edge : grid.n_edge + n_voltage]
+        voltage2[self._voltage_nodes] = state[grid.n_edge :][: len(self._voltage_nodes)]
         area_price = -dual[form.balance_rows]
         node_price = area_price[grid.node_area]
-        node_price[~grid.is_slack] += dual[form.node_rows]
+        node_price[self._balanced_nodes] += dual[form.node_rows]
         return Clearing(
             accepted_kw=accepted,
             net_import_kw=self._net_import(accepted),
@@ -207,7 +208,7 @@ class JointMarket:
             flow[self._limited_edges] = form.breach(solution, "flow")
             exchange = form.breach(solution, "exchange")
             flow[self._entry_edges] = exchange[self._entered_areas]
-            voltage2[grid.has_voltage] = form.breach(solution, "voltage2")
+            voltage2[self._voltage_nodes] = form.breach(solution, "voltage2")
         return flow, voltage2
 
     def _net_import(self, accepted_kw: Floats) -> Floats:
