@@ -21,6 +21,10 @@ Floats = NDArray[np.float64]
 
 KVA_PER_MVA = 1000.0
 
+LIGHTLY_LOADED = 0.5
+"""Below this share of its limit an edge keeps its plain rating: no correction could matter, and
+limits that do not change need not be handed to the solver again."""
+
 
 @dataclass(frozen=True)
 class Correction:
@@ -58,6 +62,8 @@ class AcFeedback:
         self._first_of_edge = np.searchsorted(
             linear.branch_edge[self._by_edge], np.arange(linear.n_edge)
         )
+        plain = np.minimum(self._from_kva, self._to_kva) / linear.branch_share
+        self._plain_kw = np.minimum.reduceat(plain[self._by_edge], self._first_of_edge)
         self._parent_known = linear.has_voltage[linear.edge_from]
 
     def correction(self, state: PowerFlowState, flow_kw: Floats, q_kvar: Floats) -> Correction:
@@ -96,9 +102,13 @@ class AcFeedback:
         low = np.maximum(-from_kw - out_of_from, -to_kw - into_to) / share
         edge_low = np.maximum.reduceat(low[self._by_edge], self._first_of_edge)
         edge_high = np.minimum.reduceat(high[self._by_edge], self._first_of_edge)
-        middle = 0.5 * (edge_low + edge_high)
+        light = np.abs(flow_kw) < LIGHTLY_LOADED * np.minimum(edge_high, -edge_low)
+        edge_low = np.where(light, -self._plain_kw, edge_low)
+        edge_high = np.where(light, self._plain_kw, edge_high)
         crossed = edge_low > edge_high
-        return np.where(crossed, middle, edge_low), np.where(crossed, middle, edge_high)
+        if crossed.any():
+            edge_low[crossed] = edge_high[crossed] = 0.5 * (edge_low + edge_high)[crossed]
+        return edge_low, edge_high
 
 
 def _active_capacity(kva: Floats, kvar: Floats) -> Floats:

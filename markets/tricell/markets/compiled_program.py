@@ -36,6 +36,10 @@ Indices = NDArray[np.int64]
 OPTIMAL = highspy.HighsModelStatus.kOptimal
 INFEASIBLE = highspy.HighsModelStatus.kInfeasible
 
+PRIMAL_TOLERANCE = 1e-7
+"""How far a basic column may be outside its bounds; as in HiGHS."""
+REDUCED_COST_TOLERANCE = 1e-9
+
 HIGHS_OPTIONS: dict[str, Any] = {
     "output_flag": False,
     "threads": 1,
@@ -80,6 +84,15 @@ class LinearForm:
     row_lower: AffineMap
     row_upper: AffineMap
     sense: float
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The basic columns of an optimum, their costs, and the row duals that follow from both."""
+
+    columns: Indices
+    cost: Floats
+    duals: Floats
 
 
 @dataclass(frozen=True)
@@ -191,6 +204,10 @@ class CompiledProgram:
         The arrays of the program.
     cold_starts : int
         How often a warm solve did not end optimal and was repeated from scratch.
+    reused : int
+        How often the last optimal basis was still optimal, so that HiGHS had nothing to do.
+    cost, lower, upper : Floats
+        Cost and bounds per column at the current theta, after `update`.
     """
 
     def __init__(self, model: pe.ConcreteModel) -> None:
@@ -201,7 +218,7 @@ class CompiledProgram:
         self._column = {id(v): k for k, v in enumerate(columns)}
         self._row = {id(c): k for k, c in enumerate(rows)}
         self.form = self._walk(model, columns, rows, _Walker(parameters))
-        self.cold_starts = 0
+        self.cold_starts = self.reused = 0
         self._highs = self._load()
         self._prepare_updates()
 
@@ -287,28 +304,32 @@ class CompiledProgram:
 
     def _prepare_updates(self) -> None:
         """Stack the moving entries of all five maps into one matrix: one product per slot."""
-        form = self.form
-        self._moving_costs = form.cost.moving.astype(np.int32)
-        self._moving_columns = np.union1d(
-            form.column_lower.moving, form.column_upper.moving
-        ).astype(np.int32)
-        self._moving_rows = np.union1d(form.row_lower.moving, form.row_upper.moving).astype(
-            np.int32
-        )
-        parts = (
-            (form.cost, self._moving_costs),
-            (form.column_lower, self._moving_columns),
-            (form.column_upper, self._moving_columns),
-            (form.row_lower, self._moving_rows),
-            (form.row_upper, self._moving_rows),
-        )
-        self._stacked = sp.vstack([m.matrix[rows] for m, rows in parts], format="csr")
-        self._stacked_constant = np.concatenate([m.constant[rows] for m, rows in parts])
-        ends = np.cumsum([0, *(len(rows) for _, rows in parts)])
-        self._parts = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        theta = self.theta
+        form, theta = self.form, self.theta
         self.cost = form.cost(theta)
         self.lower, self.upper = form.column_lower(theta), form.column_upper(theta)
+        self._row_lower, self._row_upper = form.row_lower(theta), form.row_upper(theta)
+        columns = np.union1d(form.column_lower.moving, form.column_upper.moving)
+        rows = np.union1d(form.row_lower.moving, form.row_upper.moving)
+        self._moving_costs = form.cost.moving.astype(np.int32)
+        self._moving_columns, self._moving_rows = columns.astype(np.int32), rows.astype(np.int32)
+        parts = (
+            (form.cost, self._moving_costs, self.cost),
+            (form.column_lower, self._moving_columns, self.lower),
+            (form.column_upper, self._moving_columns, self.upper),
+            (form.row_lower, self._moving_rows, self._row_lower),
+            (form.row_upper, self._moving_rows, self._row_upper),
+        )
+        self._stacked = sp.vstack([m.matrix[places] for m, places, _ in parts], format="csr")
+        self._stacked_constant = np.concatenate([m.constant[places] for m, places, _ in parts])
+        ends = np.cumsum([0, *(len(places) for _, places, _ in parts)])
+        self._targets = [
+            (slice(start, stop), places, target)
+            for start, stop, (_, places, target) in zip(ends[:-1], ends[1:], parts, strict=True)
+        ]
+        self._sent = [target[places].copy() for _, places, target in self._targets]
+        self._rows_matrix = form.matrix.tocsr()
+        self._columns_matrix = form.matrix.T.tocsr()
+        self._basis: Basis | None = None
 
     def parameter(self, name: str) -> Floats:
         """Return the writable part of theta of a mutable Param, in the Param's index order."""
@@ -338,22 +359,52 @@ class CompiledProgram:
     def solve_if_feasible(self) -> Solution | None:
         """Solve at the current theta as `solve` does, but return None if it is infeasible."""
         self.update()
-        return self.run()
+        return self._solve_with_last_basis() or self._solve_with_highs()
 
     def update(self) -> None:
-        """Hand the costs and bounds that follow from theta to HiGHS."""
+        """Evaluate the costs and bounds that follow from theta."""
         moved = self._stacked @ self.theta
         moved += self._stacked_constant
-        cost, lower, upper, row_lower, row_upper = (moved[part] for part in self._parts)
-        columns, rows, highs = self._moving_columns, self._moving_rows, self._highs
-        self.cost[self._moving_costs] = cost
-        self.lower[columns], self.upper[columns] = lower, upper
-        highs.changeColsCost(len(cost), self._moving_costs, cost)
-        highs.changeColsBounds(len(columns), columns, lower, upper)
-        highs.changeRowsBounds(len(rows), rows, row_lower, row_upper)
+        for part, places, target in self._targets:
+            target[places] = moved[part]
 
-    def run(self) -> Solution | None:
-        """Run HiGHS on what it holds; repeat from scratch if the warm start fails."""
+    def _solve_with_last_basis(self) -> Solution | None:
+        """Return the optimum if the last optimal basis still is one, else None.
+
+        From slot to slot the optimal basis mostly stays. Then the solution follows from one
+        triangular solve with the factors that HiGHS holds: nonbasic columns lie at the bound
+        that their reduced cost points to, basic ones follow, and if they keep their bounds this
+        is the optimum. Nothing has to be handed over and no pivot is made.
+        """
+        basis = self._basis
+        if basis is None:
+            return None
+        basic_cost = self.cost[basis.columns]
+        if (basic_cost != basis.cost).any():
+            basis = self._priced(basis.columns)
+        reduced = self.cost - self._columns_matrix @ basis.duals
+        values = np.where(reduced < -REDUCED_COST_TOLERANCE, self.upper, self.lower)
+        values[basis.columns] = 0.0
+        rows = np.where(basis.duals < 0.0, self._row_upper, self._row_lower)
+        _, basic = self._highs.getBasisSolve(rows - self._rows_matrix @ values)
+        low, high = self.lower[basis.columns], self.upper[basis.columns]
+        feasible = (basic >= low - PRIMAL_TOLERANCE) & (basic <= high + PRIMAL_TOLERANCE)
+        # A nonbasic column at an infinite bound makes `basic` infinite or not a number.
+        if not feasible.all():
+            return None
+        values[basis.columns] = basic
+        self.reused += 1
+        return Solution(values, basis.duals, self.form.sense * float(self.cost @ values), False)
+
+    def _priced(self, columns: Indices) -> Basis:
+        cost = self.cost[columns]
+        _, duals = self._highs.getBasisTransposeSolve(cost)
+        self._basis = Basis(columns, cost, np.array(duals))
+        return self._basis
+
+    def _solve_with_highs(self) -> Solution | None:
+        """Run HiGHS from its last basis; repeat from scratch if that fails."""
+        self._hand_over()
         highs, cold = self._highs, False
         highs.run()
         status = highs.getModelStatus()
@@ -363,6 +414,7 @@ class CompiledProgram:
             highs.clearSolver()
             highs.run()
             status = highs.getModelStatus()
+        self._basis = None
         if status == INFEASIBLE:
             return None
         if status != OPTIMAL:
@@ -371,9 +423,32 @@ class CompiledProgram:
                 "the program has no optimum that could be found"
             )
         solution = highs.getSolution()
+        duals = np.array(solution.row_dual)
+        _, columns = highs.getBasicVariables()
+        # A row among the basic variables is an inequality that does not bind: then HiGHS decides.
+        if (columns >= 0).all():
+            self._basis = Basis(columns.astype(np.int64), self.cost[columns], duals)
         return Solution(
             values=np.array(solution.col_value),
-            row_duals=np.array(solution.row_dual),
+            row_duals=duals,
             objective=self.form.sense * highs.getObjectiveValue(),
             cold=cold,
         )
+
+    def _hand_over(self) -> None:
+        """Give HiGHS the costs and bounds that changed since it ran last."""
+        now = [target[places] for _, places, target in self._targets]
+        changed = [a != b for a, b in zip(now, self._sent, strict=True)]
+        self._sent = now
+        cost, lower, upper, row_lower, row_upper = now
+        new = np.flatnonzero(changed[0])
+        if len(new):
+            self._highs.changeColsCost(len(new), self._moving_costs[new], cost[new])
+        new = np.flatnonzero(changed[1] | changed[2])
+        if len(new):
+            columns = self._moving_columns[new]
+            self._highs.changeColsBounds(len(new), columns, lower[new], upper[new])
+        new = np.flatnonzero(changed[3] | changed[4])
+        if len(new):
+            rows = self._moving_rows[new]
+            self._highs.changeRowsBounds(len(new), rows, row_lower[new], row_upper[new])

@@ -21,20 +21,24 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spl
 from numpy.typing import NDArray
 
-from tricell.markets.compiled_program import CompiledProgram, Solution
+from tricell.markets.compiled_program import (
+    REDUCED_COST_TOLERANCE,
+    CompiledProgram,
+    Solution,
+)
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
-
-REDUCED_COST_TOLERANCE = 1e-9
-TRADE_RANGE_KW = 1.0e7
-"""Range given to unbounded import and export columns; it makes them follow the orders freely."""
+Bools = NDArray[np.bool_]
 
 MAX_NEWTON_STEPS = 60
-MAX_LIMIT_ROUNDS = 6
+MAX_LIMIT_ROUNDS = 30
 BALANCE_TOLERANCE = 1e-9
 """Error of a balance or limit, relative to its right-hand side (and absolute below 1)."""
-LIMIT_TOLERANCE = 1e-6
+LIMIT_TOLERANCE = 1e-7
+SMALLEST_RANGE_KW = 1e-9
+ROUNDING = 1e-13
+SMALLEST_SENSITIVITY = 1e-12
 
 
 def proportional_point(
@@ -94,7 +98,8 @@ def proportional_point(
         now, slope, length = dual(multiplier, x), float(gap @ step), 1.0
         while length > 1e-12:
             trial = point(multiplier + length * step)
-            if dual(multiplier + length * step, trial) >= now + 1e-4 * length * slope:
+            gain = dual(multiplier + length * step, trial) - now
+            if gain >= 1e-4 * length * slope - ROUNDING * abs(now):
                 break
             length *= 0.5
         else:
@@ -110,17 +115,34 @@ class TieColumns:
     Attributes
     ----------
     orders : columns of the orders.
-    trades : columns of imports and exports of areas (unbounded above).
-    balances : rows of the area balances.
+    order_side, order_area : +1 buys or -1 sells, and the area of each order.
+    area_parent : row of the area above each area, -1 for the top; parents come first.
+    imports, exports : columns of each area's exchange with the area above.
     states : columns that the network rows determine (flows, voltages, angles).
     definitions : as many rows as `states`: node balances, voltage drops, DC flows.
     """
 
     orders: Indices
-    trades: Indices
-    balances: Indices
+    order_side: Floats
+    order_area: Indices
+    area_parent: Indices
+    imports: Indices
+    exports: Indices
     states: Indices
     definitions: Indices
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Quantities that depend linearly on the orders, and the bounds they have to keep.
+
+    First the areas' exchanges (kW), then the network's states.
+    """
+
+    value: Floats
+    lower: Floats
+    upper: Floats
+    held: Bools
 
 
 class FairTies:
@@ -128,21 +150,22 @@ class FairTies:
 
     Attributes
     ----------
-    unresolved : slots in which Newton's method failed and the solver's vertex was kept.
+    unresolved : slots in which no fair point was found and the solver's vertex was kept.
     """
 
     def __init__(self, program: CompiledProgram, columns: TieColumns) -> None:
         matrix = program.form.matrix.tocsr()
         self._program, self._columns = program, columns
-        self._market = np.concatenate([columns.orders, columns.trades])
-        self._n_order = len(columns.orders)
-        self._balance = sp.csc_matrix(matrix[columns.balances][:, self._market])
-        self._market_t = sp.csr_matrix(matrix[:, self._market].T)
-        self._states_t = sp.csr_matrix(matrix[:, columns.states].T)
+        self._orders_t = sp.csr_matrix(matrix[:, columns.orders].T)
+        others = np.concatenate([columns.imports, columns.exports, columns.states])
+        self._others_t = sp.csr_matrix(matrix[:, others].T)
+        self._others = others
         definition = matrix[columns.definitions]
-        self._factor = spl.splu(sp.csc_matrix(definition[:, columns.states]))
-        self._transposed = spl.splu(sp.csc_matrix(definition[:, columns.states].T))
+        among_states = sp.csc_matrix(definition[:, columns.states])
+        self._factor = spl.splu(among_states)
+        self._transposed = spl.splu(sp.csc_matrix(among_states.T))
         self._orders_in_network = sp.csr_matrix(definition[:, columns.orders])
+        self._exchange_of_order = _orders_below(columns)
         self._sensitivity: dict[int, Floats] = {}
         self.unresolved = 0
 
@@ -152,70 +175,117 @@ class FairTies:
         Returns
         -------
         accepted : per order column, kW.
-        state_change : per state column, what the move adds to the solver's answer.
+        state_change : per state column, what the move adds to the solver's answer; empty if
+            nothing moved.
         """
-        program, columns = self._program, self._columns
-        unchanged = solution.values[columns.orders], np.zeros(0)
-        duals = solution.row_duals
-        reduced = program.cost[self._market] - self._market_t @ duals
+        program, orders = self._program, self._columns.orders
+        accepted = solution.values[orders]
+        reduced = program.cost[orders] - self._orders_t @ solution.row_duals
         level = np.abs(reduced) <= REDUCED_COST_TOLERANCE
-        level &= program.upper[self._market] > program.lower[self._market] + 1e-9
-        face = np.flatnonzero(level)
-        tied = face[: np.searchsorted(face, self._n_order)]
+        level &= program.upper[orders] > program.lower[orders] + SMALLEST_RANGE_KW
+        tied = np.flatnonzero(level)
         if len(tied) < 2:
-            return unchanged
-        held = np.abs(program.cost[columns.states] - self._states_t @ duals)
-        rows: list[int] = np.flatnonzero(held > REDUCED_COST_TOLERANCE).tolist()
-        target = self._fair_orders(solution, face, tied, rows)
-        return unchanged if target is None else target
+            return accepted, np.zeros(0)
+        moved = self._fair_orders(accepted, tied, self._limits(solution))
+        if moved is None:
+            self.unresolved += 1
+            return accepted, np.zeros(0)
+        return moved, self._state_change(moved - accepted)
 
-    def _fair_orders(
-        self, solution: Solution, face: Indices, tied: Indices, held: list[int]
-    ) -> tuple[Floats, Floats] | None:
-        program, columns = self._program, self._columns
-        value, market = solution.values[self._market], self._market[face]
-        lower = program.lower[market]
-        upper = np.minimum(program.upper[market], lower + TRADE_RANGE_KW)
-        wish = np.where(face < self._n_order, upper, lower)
-        balance = self._balance[:, face].toarray()
-        touched = np.abs(balance).sum(axis=1) > 0
-        state = solution.values[columns.states]
-        low, high = program.lower[columns.states], program.upper[columns.states]
-        bound: dict[int, float] = {}
-        solved = value[: self._n_order]
+    def _limits(self, solution: Solution) -> _Limits:
+        """Bounds of exchanges and states; what a nonzero dual pins to its bound is held."""
+        program, columns, others = self._program, self._columns, self._others
+        n_area = len(columns.imports)
+        reduced = program.cost[others] - self._others_t @ solution.row_duals
+        fixed = np.abs(reduced) > REDUCED_COST_TOLERANCE
+        value = solution.values
+        imports, exports, states = fixed[:n_area], fixed[n_area : 2 * n_area], fixed[2 * n_area :]
+        exchange = value[columns.imports] - value[columns.exports]
+        lower, upper = program.lower[columns.states], program.upper[columns.states]
+        return _Limits(
+            value=np.concatenate([exchange, value[columns.states]]),
+            lower=np.concatenate([np.where(exports, 0.0, -program.upper[columns.exports]), lower]),
+            upper=np.concatenate([np.where(imports, 0.0, program.upper[columns.imports]), upper]),
+            held=np.concatenate([imports & exports, states]),
+        )
+
+    def _fair_orders(self, accepted: Floats, tied: Indices, limits: _Limits) -> Floats | None:
+        program, orders = self._program, self._columns.orders[tied]
+        lower, upper = program.lower[orders], program.upper[orders]
+        rows = self._held_rows(limits.held, tied)
+        change = [0.0] * len(rows)
+        bound: set[int] = set()
         for _ in range(MAX_LIMIT_ROUNDS):
-            network = np.zeros((len(held) + len(bound), len(face)))
-            network[:, : len(tied)] = [self._state_row(k)[tied] for k in [*held, *bound]] or 0.0
-            at = network @ value[face]
-            at[len(held) :] += [bound[k] - state[k] for k in bound]
-            matrix = np.vstack([balance[touched], network])
-            right = np.concatenate([balance[touched] @ value[face], at])
-            point = proportional_point(matrix, right, lower, upper, wish)
+            matrix = np.array(rows).reshape(-1, len(tied))
+            right = matrix @ accepted[tied] + np.array(change)
+            point = proportional_point(matrix, right, lower, upper, upper)
             if point is None:
-                self.unresolved += 1
                 return None
-            accepted = solved.copy()
-            accepted[tied] = point[: len(tied)]
-            change = self._state_change(accepted - solved)
-            moved = state + change
-            beyond = np.maximum(low - moved, moved - high)
-            beyond[held] = 0.0
-            worst = int(np.argmax(beyond))
-            if beyond[worst] <= LIMIT_TOLERANCE or worst in bound:
-                return accepted, change
-            bound[worst] = float(low[worst] if moved[worst] < low[worst] else high[worst])
-        self.unresolved += 1
+            moved = accepted.copy()
+            moved[tied] = point
+            worst = self._worst_limit(moved - accepted, limits)
+            if worst is None:
+                return moved
+            limit, distance = worst
+            if limit in bound:
+                return None
+            bound.add(limit)
+            rows.append(self._row(limit)[tied])
+            change.append(distance)
         return None
+
+    def _held_rows(self, held: Bools, tied: Indices) -> list[Floats]:
+        """Rows of what has to stay: exchanges of areas (less those of held areas below), states.
+
+        Taken less the held areas below, the rows of areas have no order in common.
+        """
+        n_area = len(self._columns.area_parent)
+        rows = {int(k): self._row(int(k))[tied] for k in np.flatnonzero(held)}
+        for area in [k for k in rows if k < n_area]:
+            above = self._columns.area_parent[area]
+            while above >= 0 and above not in rows:
+                above = self._columns.area_parent[above]
+            if above >= 0:
+                rows[int(above)] = rows[int(above)] - self._exchange_of_order[area][tied]
+        return [row for row in rows.values() if row.any()]
+
+    def _worst_limit(self, order_change: Floats, limits: _Limits) -> tuple[int, float] | None:
+        """Find the limit that a move breaks most, and how far it may move at all."""
+        exchange = self._exchange_of_order @ order_change
+        now = limits.value + np.concatenate([exchange, self._state_change(order_change)])
+        scale = np.maximum(1.0, np.abs(limits.value))
+        beyond = np.maximum(limits.lower - now, now - limits.upper) / scale
+        beyond[limits.held] = 0.0
+        worst = int(np.argmax(beyond))
+        if beyond[worst] <= LIMIT_TOLERANCE:
+            return None
+        nearest = np.clip(now[worst], limits.lower[worst], limits.upper[worst])
+        return worst, float(nearest - limits.value[worst])
 
     def _state_change(self, order_change: Floats) -> Floats:
         return np.asarray(-self._factor.solve(self._orders_in_network @ order_change))
 
-    def _state_row(self, state: int) -> Floats:
-        """Change of one state per kW of each order (computed once, kept)."""
-        row = self._sensitivity.get(state)
+    def _row(self, limit: int) -> Floats:
+        """Change of an exchange or a state per kW of each order (computed once, kept)."""
+        row = self._sensitivity.get(limit)
         if row is None:
-            unit = np.zeros(len(self._columns.states))
-            unit[state] = 1.0
-            row = -(self._orders_in_network.T @ self._transposed.solve(unit))
-            self._sensitivity[state] = row
+            n_area = len(self._columns.imports)
+            if limit < n_area:
+                row = self._exchange_of_order[limit]
+            else:
+                unit = np.zeros(len(self._columns.states))
+                unit[limit - n_area] = 1.0
+                row = -(self._orders_in_network.T @ self._transposed.solve(unit))
+            row = np.where(np.abs(row) > SMALLEST_SENSITIVITY, row, 0.0)
+            self._sensitivity[limit] = row
         return row
+
+
+def _orders_below(columns: TieColumns) -> Floats:
+    """Side of each order in the rows of all areas that it trades through, (areas, orders)."""
+    rows = np.zeros((len(columns.area_parent), len(columns.orders)))
+    rows[columns.order_area, np.arange(len(columns.orders))] = columns.order_side
+    for area in range(len(columns.area_parent) - 1, 0, -1):
+        if columns.area_parent[area] >= 0:
+            rows[columns.area_parent[area]] += rows[area]
+    return rows

@@ -230,14 +230,16 @@ class _Form:
         self.states = np.concatenate([program.columns(variable) for variable in states])
         self.balance_rows = program.rows(model.area_balance)
         self.node_rows = program.rows(model.node_balance)
-        trades = (model.import_kw, model.export_kw)
         definitions = (model.node_balance, model.voltage_drop, model.dc_flow)
         self.ties = FairTies(
             program,
             TieColumns(
                 orders=program.columns(model.accepted_kw),
-                trades=np.concatenate([program.columns(variable) for variable in trades]),
-                balances=self.balance_rows,
+                order_side=problem.orders.side,
+                order_area=problem.grid.node_area[problem.orders.node],
+                area_parent=problem.area_parent,
+                imports=program.columns(model.import_kw),
+                exports=program.columns(model.export_kw),
                 states=self.states,
                 definitions=np.concatenate([program.rows(rows) for rows in definitions]),
             ),

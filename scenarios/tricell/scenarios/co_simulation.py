@@ -13,14 +13,14 @@ The market and the grid form a group: within a slot the grid may ask the market 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 import mosaik
 import mosaik.exceptions
 import numpy as np
-from mosaik.starters import CmdStarter, ConnectStarter, PythonStarter, Starter
+from mosaik.starters import ConnectStarter, Starter
 
 from tricell.errors import SimulatorError
 from tricell.scenarios.faults import did_you_mean
@@ -31,11 +31,33 @@ from tricell.simulators.grid_simulator import GridSettings, GridSimulator
 from tricell.simulators.household_simulator import HouseholdSettings, HouseholdSimulator
 from tricell.simulators.market_simulator import MarketSettings, MarketSimulator
 from tricell.simulators.recorder_simulator import RecorderSettings, RecorderSimulator, Sink
+from tricell.simulators.simulator_starters import CommandStarter, ModuleStarter
 from tricell.simulators.slot_simulator import SlotSimulator
 from tricell.simulators.storage_simulator import StorageSettings, StorageSimulator
 from tricell.simulators.watched_starter import InstanceStarter, WatchedStarter
 
 Entity = Any
+
+MOSAIK_START_TIMEOUT_S = 60.0
+NAMES_SHOWN = 5
+CONNECTION_TASKS = ("handle remote requests for", "Reader task for")
+"""Names of the tasks that hold the connections to remote simulators."""
+
+MOSAIK_ERRORS = (
+    mosaik.exceptions.ScenarioError,
+    mosaik.exceptions.SimulationError,
+    mosaik.exceptions.SimulatorError,
+)
+UNUSABLE = (
+    *MOSAIK_ERRORS,
+    SystemExit,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What mosaik raises when a simulator's answers are not what they should be."""
 
 
 @dataclass
@@ -51,7 +73,7 @@ class CoSimulation:
 
     mosaik_world: mosaik.World
     simulators: Mapping[str, SlotSimulator[Any]]
-    strangers: Mapping[str, WatchedStarter]
+    strangers: MutableMapping[str, WatchedStarter]
 
     @property
     def recorder(self) -> RecorderSimulator:
@@ -61,13 +83,30 @@ class CoSimulation:
         return recorder
 
     def run(self, until_s: int) -> None:
-        """Run to the end."""
-        self.mosaik_world.run(until=until_s, print_progress=False, shutdown=False)
+        """Run to the end.
+
+        Raises
+        ------
+        SimulatorError
+            If mosaik cannot go on with what a simulator does.
+        """
+        try:
+            self.mosaik_world.run(until=until_s, print_progress=False, shutdown=False)
+        except MOSAIK_ERRORS as error:
+            raise SimulatorError(f"mosaik ended the run: {error}") from error
+
+    def stop_strangers(self) -> None:
+        """Stop the simulators of third parties, so that what they say last can be recorded."""
+        loop = self.mosaik_world.loop
+        _cancel_tasks(loop, keep=CONNECTION_TASKS)
+        for stranger in self.strangers.values():
+            loop.run_until_complete(stranger.stop())
 
     def shut_down(self) -> None:
         """Stop all simulators, the recorder included, and close what mosaik opened."""
         loop = self.mosaik_world.loop
         try:
+            self.stop_strangers()
             _cancel_tasks(loop)
             self.mosaik_world.shutdown()  # type: ignore[no-untyped-call]  # mosaik's own gap
         finally:
@@ -124,7 +163,8 @@ SIMULATORS: Mapping[str, type[SlotSimulator[Any]]] = {
     "grid": GridSimulator,
     "recorder": RecorderSimulator,
 }
-_GROUPED = ("market", "grid")
+GROUPED = ("market", "grid")
+"""The two that share a mosaik group: the grid may ask the market to clear a slot again."""
 
 
 def connect_simulators(
@@ -163,31 +203,14 @@ def start_co_simulation(world: World, sink: Sink) -> CoSimulation:
     SimulatorError
         If a third party's simulator does not start or cannot be connected as asked.
     """
-    mosaik_world = mosaik.World({}, skip_greetings=True, configure_logging=False)
     simulators = {name: kind() for name, kind in SIMULATORS.items()}
-    co_simulation = CoSimulation(mosaik_world, simulators, {})
+    co_simulation = CoSimulation(_mosaik_world(world), simulators, {})
     try:
-        settings = simulator_settings(world, sink)
-        step_s = world.scenario.time.step_s
-        entities = {}
-
-        def start(name: str) -> None:
-            factory = mosaik_world.start(
-                InstanceStarter(simulators[name]),
-                sim_id=name,
-                step_s=step_s,
-                settings=settings[name],
-            )
-            entities[name] = getattr(factory, simulators[name].MODEL)()
-
-        for name in SIMULATORS:
-            if name not in _GROUPED:
-                start(name)
-        with mosaik_world.group():
-            for name in _GROUPED:
-                start(name)
-        connect_simulators(mosaik_world, entities, world)
-        co_simulation.strangers = _start_strangers(mosaik_world, world, entities)
+        entities = _start_ours(co_simulation, world, sink)
+        connect_simulators(co_simulation.mosaik_world, entities, world)
+        ours = {child.eid: child for parent in entities.values() for child in parent.children}
+        for settings in world.scenario.simulators:
+            _add_stranger(co_simulation, world, settings, ours)
     except BaseException:
         co_simulation.recorder.discard()
         co_simulation.shut_down()
@@ -195,97 +218,195 @@ def start_co_simulation(world: World, sink: Sink) -> CoSimulation:
     return co_simulation
 
 
-def _start_strangers(
-    mosaik_world: mosaik.World, world: World, entities: Mapping[str, Entity]
-) -> dict[str, WatchedStarter]:
-    ours = {child.eid: child for parent in entities.values() for child in parent.children}
-    strangers = {}
-    for settings in world.scenario.simulators:
-        watched = WatchedStarter(settings.name, _starter(settings), settings.timeout_s)
-        strangers[settings.name] = watched
-        try:
-            _start_and_connect(mosaik_world, world, settings, watched, ours)
-        except (mosaik.exceptions.ScenarioError, SystemExit, TypeError, ValueError) as error:
-            raise SimulatorError(
-                f"simulator {settings.name!r} does not fit into the run: {error}. If values go "
-                "both ways, set `time_shifted: true` on one of the connections."
-            ) from error
-    return strangers
+def _mosaik_world(world: World) -> mosaik.World:
+    # The watch over each third party's simulator keeps its own time; mosaik's limit is no help.
+    slowest_s = max((s.timeout_s for s in world.scenario.simulators), default=0.0)
+    mosaik_world = mosaik.World(
+        {},
+        mosaik_config={"start_timeout": slowest_s + MOSAIK_START_TIMEOUT_S},
+        skip_greetings=True,
+        configure_logging=False,
+    )
+    # Whatever breaks a task is reported by whoever waits for it.
+    mosaik_world.loop.set_exception_handler(lambda _loop, _context: None)
+    return mosaik_world
+
+
+def _start_ours(co_simulation: CoSimulation, world: World, sink: Sink) -> dict[str, Entity]:
+    """Start tricell's own simulators and return their parent entities."""
+    mosaik_world, simulators = co_simulation.mosaik_world, co_simulation.simulators
+    settings = simulator_settings(world, sink)
+    entities = {}
+
+    def start(name: str) -> None:
+        factory = mosaik_world.start(
+            InstanceStarter(simulators[name]),
+            sim_id=name,
+            step_s=world.scenario.time.step_s,
+            settings=settings[name],
+        )
+        entities[name] = getattr(factory, simulators[name].MODEL)()
+
+    for name in SIMULATORS:
+        if name not in GROUPED:
+            start(name)
+    with mosaik_world.group():
+        for name in GROUPED:
+            start(name)
+    return entities
+
+
+def _add_stranger(
+    co_simulation: CoSimulation,
+    world: World,
+    settings: ThirdPartySimulator,
+    ours: Mapping[str, Entity],
+) -> None:
+    """Start a third party's simulator and connect it."""
+    name, mosaik_world = settings.name, co_simulation.mosaik_world
+    _refuse_loop_within_a_slot(settings)
+    starter = _starter(settings)
+    watched = WatchedStarter(name, starter, settings.timeout_s, _start_advice(settings))
+    co_simulation.strangers[name] = watched
+    try:
+        created = _start_and_create(mosaik_world, world, settings, watched)
+        for connection in settings.connections:
+            source, to = _ends(name, connection, created, ours)
+            mosaik_world.connect_one(
+                source,
+                to,
+                connection.source.attr,
+                connection.to.attr,
+                transform=_transform(name, connection),
+                **_shift(connection, to, world.scenario.time.step_s),
+            )
+    except UNUSABLE as error:
+        raise SimulatorError(
+            f"simulator {name!r} does not fit into the run: {error or type(error).__name__}"
+        ) from error
+
+
+def _refuse_loop_within_a_slot(settings: ThirdPartySimulator) -> None:
+    """Refuse a simulator that answers in a slot to what only follows from its answer."""
+    prompt = [c for c in settings.connections if not c.time_shifted]
+    gives = next((c for c in prompt if c.into_tricell), None)
+    takes = next((c for c in prompt if not c.into_tricell), None)
+    if gives is None or takes is None:
+        return
+    kind, entity = takes.source.target or ("", "")
+    raise SimulatorError(
+        f"simulator {settings.name!r} takes {takes.source.attr} of the {kind} {entity!r} and gives "
+        f"{gives.source.attr} in the same slot, but each follows from the other.\n"
+        "Set `time_shifted: true` on one of the two connections, and `initial:` to its value "
+        "before the first slot; the simulator then sees, or gives, the value of the slot before."
+    )
 
 
 def _starter(settings: ThirdPartySimulator) -> Starter:
     kind, text = settings.starter
     version = settings.api_version
     if kind == "python":
-        return PythonStarter.from_string(text, api_version=version)
+        return ModuleStarter(text, version, settings.cwd)
     if kind == "cmd":
-        return CmdStarter(text, cwd=str(settings.cwd or "."), env=settings.env, api_version=version)
+        return CommandStarter(text, version, settings.cwd, settings.env, settings.timeout_s)
     return ConnectStarter.from_addr_string(text, api_version=version)
 
 
-def _start_and_connect(
+def _start_advice(settings: ThirdPartySimulator) -> str:
+    kind, text = settings.starter
+    if kind == "python":
+        return (
+            f"Check `python: {text}` in the scenario and that the package is installed beside "
+            "tricell; for a module of your own, set `cwd` to its folder."
+        )
+    if kind == "cmd":
+        return (
+            f"Check `cmd: {text}` in the scenario by running it by hand; raise `timeout_s` if it "
+            "only needs longer."
+        )
+    return (
+        f"Start it so that it listens at {text} before the run, or correct `connect: {text}` in "
+        "the scenario."
+    )
+
+
+def _start_and_create(
     mosaik_world: mosaik.World,
     world: World,
     settings: ThirdPartySimulator,
     watched: WatchedStarter,
-    ours: Mapping[str, Entity],
-) -> None:
+) -> list[Entity]:
     time = world.scenario.time
-    factory = mosaik_world.start(
-        watched, sim_id=settings.name, **settings.filled(settings.init, time.start, time.step_s)
-    )
-    model = getattr(factory, settings.model, None)
-    if model is None:
+    parameters = settings.filled(settings.init, time.start, time.step_s)
+    factory: Any = mosaik_world.start(watched, sim_id=settings.name, **parameters)
+    described: Mapping[str, Any] = factory.meta["models"]
+    models = [name for name, model in described.items() if model.get("public", True)]
+    if settings.model not in models:
         raise SimulatorError(
-            f"simulator {settings.name!r} has no model {settings.model!r}; correct `model` in the "
-            "scenario"
+            f"simulator {settings.name!r} has no model {settings.model!r}; "
+            f"{_which(settings.model, models)}. Correct `model` in the scenario."
         )
-    parameters = settings.filled(settings.create, time.start, time.step_s)
-    created = model.create(settings.count, **parameters)
-    for connection in settings.connections:
-        _connect(mosaik_world, settings.name, connection, created, ours)
+    values = settings.filled(settings.create, time.start, time.step_s)
+    created: list[Entity] = getattr(factory, settings.model).create(settings.count, **values)
+    return created
 
 
-def _connect(
-    mosaik_world: mosaik.World,
-    name: str,
-    connection: Connection,
-    created: list[Entity],
-    ours: Mapping[str, Entity],
-) -> None:
-    ends = []
-    for end in (connection.source, connection.to):
-        if end.target is None:
-            ends.append(_own_entity(name, end.own_entity, created))
-        else:
-            kind, entity = end.target
-            ends.append(_our_entity(name, kind, entity, ours))
-    shifted: dict[str, Any] = {}
-    if connection.time_shifted:
-        shifted = {"time_shifted": True, "initial_data": connection.initial}
-    mosaik_world.connect_one(
-        ends[0],
-        ends[1],
-        connection.source.attr,
-        connection.to.attr,
-        transform=_scaled(connection.scale),
-        **shifted,
+def _ends(
+    name: str, connection: Connection, created: list[Entity], ours: Mapping[str, Entity]
+) -> tuple[Entity, Entity]:
+    source, to = (
+        _own_entity(name, end.own_entity, created)
+        if end.target is None
+        else _our_entity(name, *end.target, ours)
+        for end in (connection.source, connection.to)
     )
+    _check_attribute(name, source, connection.source.attr, source.model_mock.output_attrs, "read")
+    _check_attribute(name, to, connection.to.attr, to.model_mock.input_attrs, "set")
+    return source, to
 
 
-def _scaled(factor: float) -> Callable[[Any], Any]:
-    if factor == 1.0:
-        return lambda value: value
-    return lambda value: value * factor
+def _shift(connection: Connection, to: Entity, step_s: int) -> dict[str, Any]:
+    if not connection.time_shifted:
+        return {}
+    # A triggered simulator steps when the value arrives, so that it has to arrive a slot later;
+    # the others look for the last value before their step.
+    if to.triggered_by(connection.to.attr):
+        return {"time_shifted": step_s}
+    return {"time_shifted": True, "initial_data": _Initial(connection.initial)}
+
+
+class _Initial(float):
+    """A value of the time before the first slot, in the unit of its target already."""
+
+
+def _transform(name: str, connection: Connection) -> Callable[[Any], Any]:
+    """Return what mosaik does to each value: scale it, after a check if it comes to tricell."""
+    scale, sent = connection.scale, connection.source.attr
+
+    def scaled(value: Any) -> float:
+        return float(value) if isinstance(value, _Initial) else value * scale
+
+    def checked(value: Any) -> float:
+        if not isinstance(value, int | float | np.number) or not np.isfinite(value):
+            kind, entity = connection.to.target or ("", "")
+            raise SimulatorError(
+                f"simulator {name!r} sent {value!r} as {sent}, for {connection.to.attr} of the "
+                f"{kind} {entity!r}. It must be a finite number in every slot: mend the simulator "
+                "or its data."
+            )
+        return scaled(value)
+
+    return checked if connection.into_tricell else scaled
 
 
 def _own_entity(name: str, wanted: int | str, created: list[Entity]) -> Entity:
     if isinstance(wanted, int):
         return created[wanted]
-    candidates = {e.eid: e for parent in created for e in (parent, *parent.children)}
+    candidates = {e.eid: e for parent in created for e in (parent, *(parent.children or ()))}
     if wanted not in candidates:
         raise SimulatorError(
-            f"simulator {name!r} has no entity {wanted!r}; it has {', '.join(candidates)}"
+            f"simulator {name!r} has no entity {wanted!r}; {_which(wanted, candidates)}. Correct "
+            "`entity` in its connections."
         )
     return candidates[wanted]
 
@@ -294,19 +415,40 @@ def _our_entity(name: str, kind: str, entity: str, ours: Mapping[str, Entity]) -
     found = ours.get(f"{kind}:{entity}")
     if found is None:
         known = [eid.split(":", 1)[1] for eid in ours if eid.startswith(f"{kind}:")]
-        advice = did_you_mean(entity, known) or f"there are {len(known)}, such as {known[:3]}"
         raise SimulatorError(
             f"simulator {name!r} wants to connect to the {kind} {entity!r}, which does not exist; "
-            f"{advice}"
+            f"{_which(entity, known)}. Correct `{kind}` in its connections."
         )
     return found
 
 
-def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
+def _check_attribute(name: str, entity: Entity, attr: str, known: Any, use: str) -> None:
+    """Refuse an attribute that cannot be read or set; some mosaik models take any."""
+    if attr in known:
+        return
+    listable = sorted(known) if isinstance(known, Iterable) else []
+    raise SimulatorError(
+        f"simulator {name!r} wants to {use} {attr!r} of {entity.eid!r}, which is not possible; "
+        f"{_which(attr, listable)}. Correct `attr` in its connections."
+    )
+
+
+def _which(wanted: str, known: Iterable[str]) -> str:
+    """Suggest what was meant, or list what there is."""
+    names = list(known)
+    if advice := did_you_mean(wanted, names):
+        return advice.rstrip("?")
+    if not names:
+        return "there is none"
+    shown = ", ".join(names[:NAMES_SHOWN])
+    more = len(names) - NAMES_SHOWN
+    return f"there is {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def _cancel_tasks(loop: asyncio.AbstractEventLoop, keep: tuple[str, ...] = ()) -> None:
+    """Cancel all tasks but those whose name starts with one of `keep`."""
+    tasks = [t for t in asyncio.all_tasks(loop) if not t.get_name().startswith(keep or ("\0",))]
     for task in tasks:
-        if "handle remote requests" not in task.get_name():
-            task.cancel()
-    waiting = [t for t in tasks if "handle remote requests" not in t.get_name()]
-    if waiting:
-        loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Callable
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -77,14 +78,28 @@ def run_scenario(
     started = perf_counter()
     world = build_world(scenario)
     sink = ResultsSink(world, output, run_header(world), force=force)
-    co_simulation = start_co_simulation(world, sink)
-    if progress is not None:
-        co_simulation.recorder.on_slot = _reporter(progress, scenario.time.slots)
-    built = perf_counter()
-    sink.timings["build"] = (built - started, 1)
-    _run_and_close(co_simulation, sink, scenario)
+    with _warnings_noted(sink):
+        co_simulation = start_co_simulation(world, sink)
+        if progress is not None:
+            co_simulation.recorder.on_slot = _reporter(progress, scenario.time.slots)
+        built = perf_counter()
+        sink.timings["build"] = (built - started, 1)
+        _run_and_close(co_simulation, sink, scenario)
     assert sink.path is not None
     return RunOutcome(sink.path, co_simulation.recorder.slots_done, perf_counter() - built)
+
+
+@contextmanager
+def _warnings_noted(sink: ResultsSink) -> Iterator[None]:
+    """Put the warnings of mosaik and of simulators into the results file, not on the terminal."""
+
+    def note(message: Warning | str, *_: Any, **__: Any) -> None:
+        sink.warnings.append(("simulators", "", str(message), 1))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("default", module=r"mosaik($|\.|_)")
+        warnings.showwarning = note  # type: ignore[assignment]  # takes all, needs one
+        yield
 
 
 def _run_and_close(co_simulation: CoSimulation, sink: ResultsSink, scenario: Scenario) -> None:
@@ -93,19 +108,28 @@ def _run_and_close(co_simulation: CoSimulation, sink: ResultsSink, scenario: Sce
         co_simulation.run(scenario.time.slots * scenario.time.step_s)
         if co_simulation.recorder.slots_done < scenario.time.slots:
             raise SimulatorError("mosaik ended the run before its last slot")
+        co_simulation.recorder.flush()
     except TricellError as error:
         sink.failure = str(error)
-        _fill_timings(co_simulation, sink, perf_counter() - begun)
-        co_simulation.shut_down()
+        _close(co_simulation, sink, perf_counter() - begun)
         raise type(error)(f"{error}\n{_what_is_left(sink, co_simulation)}") from error
     except BaseException as error:
-        sink.failure = f"{type(error).__name__}: {error}"
-        _fill_timings(co_simulation, sink, perf_counter() - begun)
-        co_simulation.shut_down()
+        stopped = isinstance(error, KeyboardInterrupt)
+        sink.failure = "stopped by Ctrl-C" if stopped else f"{type(error).__name__}: {error}"
+        _close(co_simulation, sink, perf_counter() - begun)
         raise
-    co_simulation.recorder.flush()
-    _fill_timings(co_simulation, sink, perf_counter() - begun)
-    co_simulation.shut_down()
+    _close(co_simulation, sink, perf_counter() - begun)
+
+
+def _close(co_simulation: CoSimulation, sink: ResultsSink, loop_s: float) -> None:
+    """Stop everybody, third parties first: what they leave behind goes into the file."""
+    _fill_timings(co_simulation, sink, loop_s)
+    try:
+        co_simulation.stop_strangers()
+        for name, stranger in co_simulation.strangers.items():
+            sink.warnings += [("simulator", name, note, 1) for note in stranger.notes]
+    finally:
+        co_simulation.shut_down()
 
 
 def _what_is_left(sink: ResultsSink, co_simulation: CoSimulation) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tricell.errors import GridError
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
 from tricell.grid_models.area_tree import LEVEL_NAMES, AreaTree, cut_areas
+from tricell.grid_models.arrays import sum_by_key
 from tricell.grid_models.electrical_grid import BranchKind, ElectricalGrid, build_electrical_grid
 from tricell.grid_models.findings import GridFinding
 from tricell.grid_models.grid_check import check_grid
@@ -39,6 +40,7 @@ from tricell.scenarios.prices import (
 from tricell.scenarios.schema import Scenario
 from tricell.simulators.battery_orders import Step
 from tricell.simulators.grid_simulator import GridNames, OperatingLimits
+from tricell.simulators.household_power import AgentPower
 from tricell.simulators.market_simulator import MarketParticipants
 from tricell.simulators.population import Population
 from tricell.simulators.recorder_simulator import RecorderLayout
@@ -75,7 +77,7 @@ class World:
     controller : tap changers around the AC power flow.
     feedback : AC error to linear model.
     limits : operating limits and tolerances.
-    first_correction : correction of the unloaded grid, for the very first clearing.
+    first_correction : for the very first clearing, from the AC power flow without any market.
     findings : what the check of the network found.
     """
 
@@ -158,8 +160,6 @@ def build_world(scenario: Scenario) -> World:
     problem = _joint_problem(
         scenario, grid=grid, linear=linear, tree=tree, who=participants, limits=limits
     )
-    idle = np.zeros(grid.n_nodes)
-    unloaded = feedback.correction(power_flow.solve(idle, idle), np.zeros(linear.n_edge), idle)
     return World(
         scenario=scenario,
         net=net,
@@ -176,7 +176,14 @@ def build_world(scenario: Scenario) -> World:
         controller=controller,
         feedback=feedback,
         limits=limits,
-        first_correction=unloaded,
+        first_correction=_first_correction(
+            scenario,
+            population=population,
+            who=participants,
+            linear=linear,
+            controller=controller,
+            feedback=feedback,
+        ),
         findings=(*findings, *controller.findings),
     )
 
@@ -288,6 +295,29 @@ def _participants(population: Population, grid: ElectricalGrid) -> MarketPartici
         generators=np.unique(devices.agent[devices.generates]),
         battery_agent=population.batteries.agent,
     )
+
+
+def _first_correction(
+    scenario: Scenario,
+    *,
+    population: Population,
+    who: MarketParticipants,
+    linear: LinearGrid,
+    controller: TapController,
+    feedback: AcFeedback,
+) -> Correction:
+    """Let the first slot's loads and plants run as they would, and learn from that."""
+    time = scenario.time
+    row = population.profiles.first_row(time.start_utc, time.slots, time.step_s)
+    power = AgentPower(population).block(row, 1)
+    p_agent = power.p_load_kw[0] - power.p_generation_available_kw[0]
+    q_agent = power.q_load_kvar[0] - power.q_generation_kvar[0]
+    p_node = sum_by_key(who.agent_node, p_agent, linear.n_node)
+    q_node = sum_by_key(who.agent_node, q_agent, linear.n_node)
+    state = controller.regulate(p_node, q_node)
+    ac_flow = linear.sum_to_edges(linear.branch_sign * state.p_from_kw)
+    flow = np.where(linear.edge_meshed, ac_flow, linear.downstream_sum(p_node))
+    return feedback.correction(state, flow, q_node)
 
 
 def _joint_problem(

@@ -95,7 +95,6 @@ class GridSimulator(SlotSimulator[GridSettings]):
         self._limits, self._names = settings.limits, settings.names
         self._fixed_taps, self._max_reclearings = settings.fixed_taps, settings.max_reclearings
         self._rating_kva = _edge_rating_kva(settings.grid, settings.linear)
-        self._has_history = False
         rows = [tap.row for tap in settings.controller.tap_changers]
         self._tap_rows = np.array(rows, dtype=np.int64)
 
@@ -126,11 +125,7 @@ class GridSimulator(SlotSimulator[GridSettings]):
             gap_percent=gap_percent,
         )
         self.outputs = {"report": report, "correction": correction}
-        # The first slot starts from a linear model that has not seen any AC solution.
-        first_look = not self._has_history and self._max_reclearings > 0
-        self._has_history = True
-        wanted = breach.correctable and schedule.reclearings < self._max_reclearings
-        if wanted or first_look:
+        if breach.correctable and schedule.reclearings < self._max_reclearings:
             self.outputs["reclear"] = correction
 
     def vector(self, name: str) -> Any:

@@ -104,8 +104,14 @@ class SlotSimulator(mosaik_api_v3.Simulator, Generic[Settings]):
             parent |= {"trigger": list(self.TRIGGERS), "non-persistent": list(self.EVENTS)}
         models: dict[str, Any] = {self.MODEL: parent}
         for kind in self.child_kinds():
-            attributes = [*kind.outputs, *kind.inputs]
-            models[kind.model] = {"public": False, "params": [], "attrs": attributes}
+            models[kind.model] = {
+                "public": False,
+                "params": [],
+                "trigger": [],
+                "non-trigger": list(kind.inputs),
+                "persistent": list(kind.outputs),
+                "non-persistent": [],
+            }
         self.meta["models"] = models
         return self.meta
 

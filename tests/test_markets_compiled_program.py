@@ -1,0 +1,319 @@
+"""The compiled program against Pyomo's own HiGHS interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import highspy
+import numpy as np
+import pandapower.networks
+import pyomo.environ as pe
+import pytest
+from hypothesis import given, settings
+from numpy.typing import NDArray
+from pyomo.contrib.solver.solvers.highs import Highs
+from tests.strategies import (
+    GridModel,
+    MarketCase,
+    ProgramPlan,
+    Slot,
+    build_program,
+    clear,
+    grid_model,
+    joint_problem,
+    order_columns,
+    program_plans,
+    unloaded_limits,
+)
+
+from tricell.errors import MarketError
+from tricell.grid_models.simbench_grid import SimbenchGrid, load_simbench_grid
+from tricell.markets.compiled_program import CompiledProgram, Solution
+from tricell.markets.joint_market import JointMarket
+from tricell.markets.joint_model import build_joint_model
+from tricell.markets.orders import OrderBook
+
+Floats = NDArray[np.float64]
+
+# HiGHS works with feasibility tolerances of 1e-7; objectives of some 1e2 agree to that share.
+RELATIVE = 1e-7
+FEASIBILITY = 1e-6
+
+
+def solved_by_pyomo(model: pe.ConcreteModel) -> tuple[float, Floats]:
+    """Objective and row duals as Pyomo's interface reports them."""
+    solver = Highs()
+    results = solver.solve(model, raise_exception_on_nonoptimal_result=True)
+    duals = results.solution_loader.get_duals()
+    rows = list(model.component_data_objects(pe.Constraint, active=True))
+    return float(results.incumbent_objective), np.array([duals.get(row, 0.0) for row in rows])
+
+
+def hand_over(program: CompiledProgram, model: pe.ConcreteModel) -> None:
+    """Give a Pyomo model the parameter values that a compiled program holds."""
+    for parameter in model.component_objects(pe.Param):
+        if parameter.mutable:
+            values = program.parameter(parameter.name)
+            for index, value in zip(parameter.index_set(), values, strict=True):
+                parameter[index] = float(value)
+
+
+def assert_feasible(program: CompiledProgram, solution: Solution) -> None:
+    form, theta, x = program.form, program.theta, solution.values
+    activity = form.matrix @ x
+    assert (x >= form.column_lower(theta) - FEASIBILITY).all()
+    assert (x <= form.column_upper(theta) + FEASIBILITY).all()
+    assert (activity >= form.row_lower(theta) - FEASIBILITY).all()
+    assert (activity <= form.row_upper(theta) + FEASIBILITY).all()
+
+
+def dual_objective(program: CompiledProgram, solution: Solution) -> float:
+    """Value of the dual program, minus infinity where a dual has the wrong sign."""
+
+    def value(multiplier: Floats, low: Floats, high: Floats) -> float:
+        bound = np.where(multiplier > 0.0, low, high)
+        bound = np.where(np.abs(multiplier) > 1e-9, bound, 0.0)
+        return float(multiplier @ bound)
+
+    form, theta = program.form, program.theta
+    reduced = form.cost(theta) - form.matrix.T @ solution.row_duals
+    of_rows = value(solution.row_duals, form.row_lower(theta), form.row_upper(theta))
+    return of_rows + value(reduced, form.column_lower(theta), form.column_upper(theta))
+
+
+def assert_optimal(program: CompiledProgram, solution: Solution, objective: float) -> None:
+    assert_feasible(program, solution)
+    assert solution.objective == pytest.approx(objective, rel=RELATIVE, abs=1e-7)
+    assert dual_objective(program, solution) == pytest.approx(objective, rel=RELATIVE, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(program_plans())
+def test_random_programs_are_solved_warm_as_pyomo_solves_them_anew(plan: ProgramPlan) -> None:
+    program = CompiledProgram(build_program(plan))
+    for values in plan.values:
+        program.parameter("p")[:] = values
+        solution = program.solve()
+        model = build_program(plan)
+        hand_over(program, model)
+        assert_optimal(program, solution, solved_by_pyomo(model)[0])
+
+
+def test_the_duals_of_a_program_with_one_dual_solution_are_those_of_pyomo() -> None:
+    model = pe.ConcreteModel()
+    model.demand = pe.Param(mutable=True, initialize=7.0)
+    model.x = pe.Var(range(3), bounds=(0.0, 4.0))
+    model.balance = pe.Constraint(expr=sum(model.x.values()) == model.demand)
+    model.reserve = pe.Constraint(expr=model.x[1] + model.x[2] >= 0.5 * model.demand + 1.0)
+    model.cost = pe.Objective(expr=model.x[0] + 2.0 * model.x[1] + 5.0 * model.x[2])
+    program = CompiledProgram(model)
+    for demand in (7.0, 9.0, 3.0):
+        program.parameter("demand")[:] = demand
+        solution = program.solve()
+        hand_over(program, model)
+        objective, duals = solved_by_pyomo(model)
+        assert_optimal(program, solution, objective)
+        np.testing.assert_allclose(solution.row_duals, duals, rtol=0, atol=1e-9)
+        assert program.rows(model.reserve).tolist() == [1]
+
+
+# --- the joint market's model on real grids, warm over many slots ---
+
+
+def cigre_low_voltage() -> GridModel:
+    return grid_model(pandapower.networks.create_cigre_network_lv())
+
+
+def simbench_village() -> GridModel:
+    source = SimbenchGrid.model_validate({"kind": "simbench", "code": "1-LV-rural1--2-sw"})
+    return grid_model(load_simbench_grid(source))
+
+
+def random_market(model: GridModel, n_slot: int, loading_limit: float) -> MarketCase:
+    """One buyer and one seller at every node, with prices that never tie."""
+    random = np.random.default_rng(7)
+    places = np.flatnonzero(~model.linear.is_slack)
+    nodes = [*places, *places]
+    sides = [1.0] * len(places) + [-1.0] * len(places)
+    fee = 0.02 / np.asarray(model.tree.level, dtype=np.float64)
+    slots = []
+    for _ in range(n_slot):
+        firm = np.zeros(model.linear.n_node)
+        firm[places] = random.uniform(-2.0, 6.0, len(places))
+        book = OrderBook(random.uniform(0.0, 0.4, len(nodes)), random.uniform(0.0, 8.0, len(nodes)))
+        slots.append(Slot(book, firm, retail=0.32, feed_in=0.08))
+    return MarketCase(
+        model,
+        joint_problem(model, order_columns(nodes, sides)),
+        unloaded_limits(model, loading_limit),
+        fee,
+        tuple(slots),
+    )
+
+
+@pytest.mark.parametrize("network", [cigre_low_voltage, simbench_village])
+@pytest.mark.parametrize("loading_limit", [1.0, 0.25])
+def test_the_joint_market_solved_warm_equals_the_joint_model_rebuilt_in_every_slot(
+    network: Any, loading_limit: float
+) -> None:
+    case = random_market(network(), 12, loading_limit)
+    market = JointMarket(case.problem)
+    for slot in case.slots:
+        before = market.elastic_slots
+        clearing = clear(market, case, slot)
+        elastic = market.elastic_slots > before
+        program = (market.elastic if elastic else market.hard).program
+        model = build_joint_model(case.problem, elastic=elastic)
+        hand_over(program, model)
+        objective, duals = solved_by_pyomo(model)
+        assert clearing.cost_eur_per_h == pytest.approx(objective, rel=RELATIVE, abs=1e-6)
+        balance_rows = [
+            row
+            for row, constraint in enumerate(model.component_data_objects(pe.Constraint))
+            if constraint.parent_component() is model.area_balance
+        ]
+        # Prices are drawn from a continuum, so that the optimum and its duals are unique.
+        np.testing.assert_allclose(clearing.area_price, -duals[balance_rows], rtol=0, atol=1e-6)
+
+
+# --- what is refused, and what happens when a warm start fails ---
+
+
+def a_model() -> Any:
+    model = pe.ConcreteModel()
+    model.p = pe.Param(mutable=True, initialize=2.0)
+    model.q = pe.Param(range(2), mutable=True, initialize=3.0)
+    model.x = pe.Var(range(2), bounds=(0.0, 10.0))
+    model.cost = pe.Objective(expr=model.x[0] + 2.0 * model.x[1])
+    return model
+
+
+def test_a_coefficient_that_depends_on_a_parameter_is_refused_by_name() -> None:
+    model = a_model()
+    model.limit_of_feeder = pe.Constraint(expr=model.p * model.x[0] >= 1.0)
+    with pytest.raises(MarketError, match=r"constraint limit_of_feeder: the coefficient"):
+        CompiledProgram(model)
+
+
+def test_products_of_variables_are_refused_by_name() -> None:
+    model = a_model()
+    model.limit_of_feeder = pe.Constraint(expr=model.x[0] * model.x[1] >= 1.0)
+    with pytest.raises(MarketError, match="constraint limit_of_feeder is not linear"):
+        CompiledProgram(model)
+    model = a_model()
+    model.cost.set_value(model.x[0] ** 2)
+    with pytest.raises(MarketError, match="the objective is not linear"):
+        CompiledProgram(model)
+
+
+@pytest.mark.parametrize(
+    "right_hand_side",
+    [lambda m: m.p * m.q[0], lambda m: 1.0 / m.p],
+    ids=["product of parameters", "quotient"],
+)
+def test_right_hand_sides_that_are_not_affine_in_the_parameters_are_refused_by_name(
+    right_hand_side: Any,
+) -> None:
+    model = a_model()
+    model.limit_of_feeder = pe.Constraint(expr=model.x[0] >= right_hand_side(model))
+    with pytest.raises(MarketError, match="limit_of_feeder"):
+        CompiledProgram(model)
+
+
+def test_integer_variables_are_refused_by_name() -> None:
+    model = a_model()
+    model.on = pe.Var(domain=pe.Binary)
+    model.least = pe.Constraint(expr=model.on + model.x[0] >= 0.5)
+    with pytest.raises(MarketError, match="variable on"):
+        CompiledProgram(model)
+
+
+def test_a_constant_in_the_objective_is_part_of_its_value() -> None:
+    model = a_model()
+    model.cost.set_value(model.x[0] + 5.0 * model.p + 7.0)
+    model.least = pe.Constraint(expr=model.x[0] >= 1.0)
+    program = CompiledProgram(model)
+    assert program.solve().objective == pytest.approx(18.0)
+    program.parameter("p")[:] = 3.0
+    assert program.solve().objective == pytest.approx(23.0)
+
+
+def test_duals_of_a_maximisation_are_changes_of_the_maximum() -> None:
+    model = a_model()
+    model.cost.set_value(3.0 * model.x[0])
+    model.cost.set_sense(pe.maximize)
+    model.most = pe.Constraint(expr=model.x[0] <= model.p)
+    solution = CompiledProgram(model).solve()
+    assert solution.objective == pytest.approx(6.0)
+    assert solution.row_duals == pytest.approx([3.0])
+
+
+def test_a_model_needs_exactly_one_objective() -> None:
+    model = a_model()
+    model.other = pe.Objective(expr=model.x[1])
+    with pytest.raises(MarketError, match="objective"):
+        CompiledProgram(model)
+    model.del_component(model.other)
+    model.del_component(model.cost)
+    with pytest.raises(MarketError, match="objective"):
+        CompiledProgram(model)
+
+
+def test_parameters_that_are_not_numbers_are_refused_and_not_ignored() -> None:
+    model = a_model()
+    model.least = pe.Constraint(expr=model.x[0] + model.x[1] >= model.p)
+    program = CompiledProgram(model)
+    program.parameter("p")[:] = np.nan
+    with pytest.raises(MarketError, match="p"):
+        program.solve()
+
+
+def test_an_infeasible_slot_is_told_and_the_next_one_is_solved() -> None:
+    model = a_model()
+    model.least = pe.Constraint(expr=model.x[0] + model.x[1] >= model.p)
+    program = CompiledProgram(model)
+    program.parameter("p")[:] = 21.0
+    assert program.solve_if_feasible() is None
+    with pytest.raises(MarketError, match="infeasible"):
+        program.solve()
+    program.parameter("p")[:] = 12.0
+    assert program.solve().objective == pytest.approx(14.0)
+
+
+def test_an_unbounded_program_is_told() -> None:
+    model = a_model()
+    model.free = pe.Var()
+    model.cost.set_value(model.free)
+    with pytest.raises(MarketError, match="Unbounded"):
+        CompiledProgram(model).solve()
+
+
+def test_a_failed_warm_start_is_repeated_from_scratch_and_counted() -> None:
+    model = a_model()
+    model.least = pe.Constraint(expr=model.x[0] + model.x[1] >= model.p)
+    program = CompiledProgram(model)
+    highs = program._highs
+
+    class StallsOnce:
+        """HiGHS that comes back without a result the first time."""
+
+        def __init__(self) -> None:
+            self.cleared = 0
+
+        def getModelStatus(self) -> Any:  # noqa: N802 (HiGHS's own name)
+            unknown = highspy.HighsModelStatus.kUnknown
+            return highs.getModelStatus() if self.cleared else unknown
+
+        def clearSolver(self) -> None:  # noqa: N802 (HiGHS's own name)
+            self.cleared += 1
+            highs.clearSolver()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(highs, name)
+
+    program._highs = StallsOnce()
+    solution = program.solve()
+    assert solution.cold
+    assert solution.objective == pytest.approx(2.0)
+    assert program.cold_starts == 1
+    assert not program.solve().cold

@@ -1,0 +1,459 @@
+"""Other people's mosaik simulators in a run: that they take part, and what happens if they fail.
+
+The grid is CIGRE's low-voltage benchmark with constant loads, so that a run takes a second. What
+concerns processes, signals and the terminal is tried with the command itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tricell.errors import SimulatorError
+from tricell.results.reader import open_results
+from tricell.scenarios.runner import run_scenario
+from tricell.scenarios.scenario_file import load_scenario
+
+FOLDER = Path(__file__).parent / "third_party"
+SCRIPT = FOLDER / "scripted_load.py"
+HOUSEHOLD = "Load R11"
+RATED_KW = 14.25  # of that load in pandapower's create_cigre_network_lv
+SLOTS = 12
+TRICELL = [sys.executable, "-c", "from tricell.scenarios.command_line import main; main()"]
+
+GRID = """
+extends: village
+name: small
+time: {days: 0.125}
+grid: {source: {kind: pandapower, function: create_cigre_network_lv}}
+participants: {profiles: constant}
+simulators:
+"""
+IN_PROCESS = f"""
+- name: guest
+  python: scripted_load:ScriptedLoad
+  cwd: {FOLDER}
+"""
+COMMAND = f"""
+- name: guest
+  cmd: '%(python)s "{SCRIPT}" %(addr)s'
+  env: {{PID_FILE: "%(folder)s/guest.pid"}}
+"""
+MODEL = """
+  model: ScriptedLoad
+"""
+CONNECTED = f"""
+  connections:
+  - {{from: {{attr: p_kw}}, to: {{household: {HOUSEHOLD}, attr: p_kw}}}}
+"""
+
+
+def scenario_text(*parts: str) -> str:
+    return GRID + indent("".join(part.strip("\n") + "\n" for part in parts), "  ")
+
+
+def written(folder: Path, *parts: str) -> Path:
+    file = folder / "scenario.yaml"
+    file.write_text(scenario_text(*parts), encoding="utf-8")
+    return file
+
+
+def run(folder: Path, *parts: str) -> Path:
+    return run_scenario(load_scenario(str(written(folder, *parts))), folder / "run.h5").output
+
+
+def error_of(folder: Path, *parts: str) -> str:
+    """Run in this process and return the message of the error that must come."""
+    with pytest.raises(SimulatorError) as caught:
+        run(folder, *parts)
+    return str(caught.value)
+
+
+def guest(starter: str, *, init: str = "", more: str = "") -> tuple[str, ...]:
+    return starter, MODEL, f"  init: {{{init}}}\n{more}", CONNECTED
+
+
+def p_load_kw(file: Path, household: str = HOUSEHOLD) -> Any:
+    with open_results(file) as results:
+        return results.series("agent", "p_load")[household].to_numpy()
+
+
+# --- taking part ---
+
+
+@pytest.mark.parametrize("starter", [IN_PROCESS, COMMAND], ids=["in process", "over TCP"])
+def test_its_power_adds_to_the_load_of_the_household_that_it_is_connected_to(
+    starter: str, tmp_path: Path
+) -> None:
+    file = run(tmp_path, *guest(starter))
+    assert (p_load_kw(file) == RATED_KW + 2.5).all()
+    assert (p_load_kw(file, "Load R15") == 49.4).all()
+
+
+def test_one_that_reads_voltage_price_and_charge_can_feed_back_a_slot_later(tmp_path: Path) -> None:
+    thermostat = f"""
+- name: guest
+  python: scripted_load:Thermostat
+  cwd: {FOLDER}
+  model: Thermostat
+  connections:
+  - {{from: {{bus: Bus R11, attr: vm_pu}}, to: {{attr: vm_pu}}}}
+  - {{from: {{area: microgrid 1, attr: price_eur_per_kwh}}, to: {{attr: price}}}}
+  - {{from: {{battery: Home, attr: soc_kwh}}, to: {{attr: soc_kwh}}, scale: 0.5}}
+  - from: {{attr: p_kw}}
+    to: {{household: {HOUSEHOLD}, attr: p_kw}}
+    scale: 0.1
+    time_shifted: true
+    initial: 7
+"""
+    battery = "participants: {extra: [{name: Home, bus: Bus R15, battery_kwh: 4, battery_kw: 1}]}"
+    text = scenario_text(thermostat).replace(
+        "participants: {profiles: constant}", battery.replace("{extra", "{profiles: constant, extra")
+    )
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    file = run_scenario(load_scenario(str(tmp_path / "s.yaml")), tmp_path / "run.h5").output
+    with open_results(file) as results:
+        vm_pu = results.series("bus", "vm")["Bus R11"].to_numpy()
+        price = results.series("microgrid", "price")["microgrid 1"].to_numpy()
+        soc_kwh = results.series("agent", "soc")["Home"].to_numpy()
+    heard = 0.1 * (10.0 * vm_pu + price + 0.5 * soc_kwh)
+    extra = p_load_kw(file) - RATED_KW
+    assert extra[0] == 7.0, "`initial` is in the unit of the target, whatever the scale"
+    # The file holds voltages as 4-byte floats, good to 1e-7.
+    np.testing.assert_allclose(extra[1:], heard[:-1], atol=1e-6)
+
+
+def test_a_slower_one_is_heard_until_it_speaks_again(tmp_path: Path) -> None:
+    csv = tmp_path / "hourly.csv"
+    csv.write_text(
+        "date,P\n2016-05-23 00:00:00,1000\n2016-05-23 01:00:00,2000\n2016-05-23 02:00:00,500\n",
+        encoding="utf-8",
+    )
+    measured = f"""
+- name: measured
+  python: mosaik_csv:CSV
+  init: {{sim_start: "%(start)s", datafile: {csv}}}
+  model: Data
+  connections:
+  - {{from: {{attr: P}}, to: {{household: {HOUSEHOLD}, attr: p_kw}}, scale: 0.001}}
+"""
+    file = run(tmp_path, measured)
+    assert (p_load_kw(file) == RATED_KW + np.repeat([1.0, 2.0, 0.5], 4)).all()
+
+
+def test_what_it_writes_when_it_is_finalized_is_waited_for(tmp_path: Path) -> None:
+    run(tmp_path, *guest(COMMAND, init="misbehaves: writes at the end"))
+    assert (tmp_path / "guest.end").read_text() == "written"
+
+
+def test_a_failure_after_the_last_slot_is_a_warning_in_a_complete_file(tmp_path: Path) -> None:
+    file = run(tmp_path, *guest(IN_PROCESS, init="misbehaves: raises in finalize"))
+    with open_results(file) as results:
+        assert results.status == "complete"
+        warnings = results.table("warning")
+    (message,) = warnings.loc[warnings["element"] == "guest", "message"]
+    assert message.startswith("failed when it was stopped: OSError: disk full (scripted_load.py,")
+
+
+# --- scenarios that do not fit ---
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        (
+            (IN_PROCESS, "  model: ScriptedLod", CONNECTED),
+            "simulator 'guest' has no model 'ScriptedLod'; did you mean `ScriptedLoad`. Correct",
+        ),
+        (
+            (IN_PROCESS, "  model: Hidden", CONNECTED),
+            "simulator 'guest' has no model 'Hidden'; there is ScriptedLoad. Correct `model`",
+        ),
+        (
+            (IN_PROCESS, MODEL, CONNECTED.replace("attr: p_kw}, to", "attr: p_kW_, to")),
+            "simulator 'guest' wants to read 'p_kW_' of 'load 0', which is not possible; did you",
+        ),
+        (
+            (IN_PROCESS, MODEL, CONNECTED.replace("attr: p_kw}}", "attr: p_load_kw}}")),
+            "wants to set 'p_load_kw' of 'household:Load R11', which is not possible; there is "
+            "p_kw, q_kvar. Correct `attr`",
+        ),
+        (
+            (IN_PROCESS, MODEL, CONNECTED.replace(HOUSEHOLD, "Load R111")),
+            "wants to connect to the household 'Load R111', which does not exist; did you mean "
+            "`Load R11`. Correct `household`",
+        ),
+        (
+            (IN_PROCESS, MODEL, CONNECTED.replace(HOUSEHOLD, "xyz")),
+            "which does not exist; there is Load R1, Load R11, Load R15, Load R16, Load R17 and "
+            "10 more. Correct",
+        ),
+        (
+            (IN_PROCESS, MODEL, CONNECTED.replace(f"household: {HOUSEHOLD}", "battery: Home")),
+            "wants to connect to the battery 'Home', which does not exist; there is none. Correct",
+        ),
+        (
+            (IN_PROCESS, MODEL, CONNECTED.replace("{attr: p_kw}, to", "{entity: lod, attr: p_kw}, to")),
+            "simulator 'guest' has no entity 'lod'; there is load 0. Correct `entity`",
+        ),
+        (
+            guest(IN_PROCESS, more="  create: {size: 3}"),
+            "simulator 'guest' does not fit into the run: create() got unexpected keyword",
+        ),
+        (
+            guest(IN_PROCESS, init="misbehaves: creates too few"),
+            "does not fit into the run: 1 entities were requested but 0 were created",
+        ),
+        (
+            guest(IN_PROCESS, init="misbehaves: raises in init"),
+            "simulator 'guest' failed in init(): ValueError: no licence file (scripted_load.py,",
+        ),
+        (
+            guest(IN_PROCESS.replace("scripted_load:", "scripted_lod:")),
+            "simulator 'guest' did not start: ModuleNotFoundError: No module named 'scripted_lod'",
+        ),
+        (
+            guest(IN_PROCESS.replace(":ScriptedLoad", ":ScriptedLod")),
+            "did not start: AttributeError: module 'scripted_load' has no attribute 'ScriptedLod'",
+        ),
+        (
+            guest(COMMAND.replace("%(python)s", "pythn_of_mine")),
+            "simulator 'guest' did not start: No such file or directory: pythn_of_mine\nCheck `cmd",
+        ),
+        (
+            guest(COMMAND.replace("%(addr)s", "fail # %(addr)s")),
+            "simulator 'guest' did not start: before it connected to mosaik, its process ended "
+            "with exit code 1\n    RuntimeError: cannot find the charging station\nCheck `cmd",
+        ),
+        (
+            (
+                IN_PROCESS,
+                MODEL,
+                CONNECTED,
+                "  - {from: {bus: Bus R11, attr: vm_pu}, to: {attr: vm_pu}}",
+            ),
+            "simulator 'guest' takes vm_pu of the bus 'Bus R11' and gives p_kw in the same slot, "
+            "but each follows from the other.\nSet `time_shifted: true` on one",
+        ),
+    ],
+    ids=lambda value: value[:70] if isinstance(value, str) else "",
+)
+def test_one_that_does_not_fit_is_refused_before_the_first_slot(
+    parts: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    message = error_of(tmp_path, *parts)
+    assert told in message
+    assert not list(tmp_path.glob("*.h5*"))
+
+
+def test_connecting_to_a_port_where_nobody_listens_says_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    connect = f"- name: guest\n  connect: 127.0.0.1:{port}\n"
+    message = error_of(tmp_path, *guest(connect))
+    assert message.startswith("simulator 'guest' did not start:")
+    assert f"Start it so that it listens at 127.0.0.1:{port} before the run" in message
+
+
+def test_connecting_to_a_server_that_does_not_speak_mosaik_ends_in_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connect = f"- name: guest\n  connect: 127.0.0.1:{server.getsockname()[1]}\n"
+        message = error_of(tmp_path, *guest(connect, more="  timeout_s: 0.5"))
+    assert "simulator 'guest' failed in init(): it gave no answer within 0.5 s" in message
+
+
+# --- wrong values in mid run ---
+
+
+@pytest.mark.parametrize("starter", [IN_PROCESS, COMMAND], ids=["in process", "over TCP"])
+@pytest.mark.parametrize(
+    ("misbehaves", "told"),
+    [
+        ("sends nan", "sent nan as p_kw, for p_kw of the household 'Load R11'. It must be a finite"),
+        ("sends text", "sent '2.5 kW' as p_kw, for p_kw of the household 'Load R11'. It must be"),
+        ("sends nothing", "sent None as p_kw, for p_kw of the household 'Load R11'. It must be"),
+        ("steps back", "failed in step(): at 2700 s it returned 0 as the time of its next step"),
+        ("raises", "failed in step(): ZeroDivisionError: the car has no battery (scripted_load.py"),
+    ],
+)
+def test_wrong_values_end_the_run_and_leave_what_was_computed(
+    starter: str, misbehaves: str, told: str, tmp_path: Path
+) -> None:
+    message = error_of(tmp_path, *guest(starter, init=f"misbehaves: {misbehaves}"))
+    assert message.startswith("simulator 'guest' ")
+    assert told in message
+    assert f"The 3 slots computed so far are in {tmp_path / 'run.h5'}." in message
+    assert_failed_after(tmp_path / "run.h5", 3, told)
+
+
+def assert_failed_after(file: Path, slots: int, told: str) -> None:
+    with open_results(file) as results:
+        assert results.status == "failed"
+        assert told in results.attrs["failure_message"]
+        assert (results.series("agent", "p_load")[HOUSEHOLD] == RATED_KW + 2.5).all()
+        assert len(results.times("agent")) == slots
+
+
+# --- processes, signals, terminal ---
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run of the command that must fail.
+
+    Attributes
+    ----------
+    parts : of the scenario.
+    told : what the message must hold.
+    slots : computed before.
+    longest_s : longest time that the run may wait for the simulator.
+    """
+
+    parts: tuple[str, ...]
+    told: str
+    slots: int = 3
+    longest_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the command left."""
+
+    folder: Path
+    code: int
+    text: str
+    processes: list[int] = field(default_factory=list)
+
+
+FAILURES = {
+    "raises over TCP": Failure(
+        guest(COMMAND, init="misbehaves: raises"),
+        "simulator 'guest' failed in step(): ZeroDivisionError: the car has no battery",
+    ),
+    "dies over TCP": Failure(
+        guest(COMMAND, init="misbehaves: dies"),
+        "simulator 'guest' failed in step(): its process ended with exit code 7\n    out of memory",
+    ),
+    "hangs over TCP": Failure(
+        guest(COMMAND, init="misbehaves: hangs stubbornly", more="  timeout_s: 1.5"),
+        "simulator 'guest' failed in step(): it gave no answer within 1.5 s; mend it, or raise",
+        longest_s=2.5,
+    ),
+    "never connects": Failure(
+        guest(COMMAND.replace("%(addr)s", "hang %(addr)s"), more="  timeout_s: 1.5"),
+        "simulator 'guest' did not start: it was not ready within 1.5 s, it did not connect",
+        slots=0,
+    ),
+    "raises in process": Failure(
+        guest(IN_PROCESS, init="misbehaves: raises"),
+        "simulator 'guest' failed in step(): ZeroDivisionError: the car has no battery",
+    ),
+    "exits in process": Failure(
+        guest(IN_PROCESS, init="misbehaves: exits"),
+        "simulator 'guest' failed in step(): SystemExit: 4",
+    ),
+    "hangs in process": Failure(
+        guest(IN_PROCESS, init="misbehaves: hangs", more="  timeout_s: 1.5"),
+        "simulator 'guest' failed in step(): it gave no answer within 1.5 s; mend it, or raise",
+        longest_s=2.5,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def failed_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
+    """Run the command for all failures, two at a time: each takes seconds to import."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            name: pool.submit(tricell_run, tmp_path_factory.mktemp("run"), failure)
+            for name, failure in FAILURES.items()
+        }
+
+
+def tricell_run(folder: Path, failure: Failure) -> Outcome:
+    written(folder, *failure.parts)
+    done = subprocess.run(
+        [*TRICELL, "run", "scenario.yaml"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", "TERM": "dumb"},
+    )
+    return Outcome(folder, done.returncode, done.stdout, processes_in(folder))
+
+
+def processes_in(folder: Path) -> list[int]:
+    return [int(file.read_text()) for file in folder.glob("guest.*")]
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failing_simulator_ends_the_command_with_its_name_and_no_traceback(
+    name: str, failed_runs: dict[str, Future[Outcome]]
+) -> None:
+    failure, outcome = FAILURES[name], failed_runs[name].result()
+    assert outcome.code == 2, outcome.text
+    assert failure.told in outcome.text
+    for noise in ("Traceback", "Warning", "INFO", "never retrieved", "was destroyed"):
+        assert noise not in outcome.text
+    assert ("guest.pid" in failure.parts[0]) == bool(outcome.processes)
+    assert not [number for number in outcome.processes if is_alive(number)]
+    file = outcome.folder / "small.h5"
+    if failure.slots == 0:
+        assert "No slot" in outcome.text or not file.exists()
+        return
+    assert_failed_after(file, failure.slots, failure.told)
+    with open_results(file) as results:
+        timing = results.table("timing").set_index("part")["seconds"]
+    assert timing["guest"] < failure.longest_s
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_ctrl_c_stops_the_run_and_the_simulators_and_leaves_a_readable_file(tmp_path: Path) -> None:
+    written(tmp_path, *guest(COMMAND, init="misbehaves: hangs"))
+    process = subprocess.Popen(
+        [*TRICELL, "run", "scenario.yaml"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", "TERM": "dumb"},
+    )
+    wait_until_it_hangs(tmp_path / "guest.pid")
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=20)
+    assert process.returncode == 130, text
+    assert "tricell was stopped by Ctrl-C before the end." in text
+    assert "The slots computed so far are in small.h5." in text
+    assert "Traceback" not in text
+    assert not [number for number in processes_in(tmp_path) if is_alive(number)]
+    assert_failed_after(tmp_path / "small.h5", 3, "stopped by Ctrl-C")
+
+
+def wait_until_it_hangs(pid_file: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not pid_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.5)
