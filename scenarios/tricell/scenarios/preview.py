@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tricell.errors import GridError
-from tricell.grid_models.area_tree import LEVEL_NAMES, AreaRow, AreaTree, cut_areas, render_tree
+from tricell.grid_models.area_tree import LEVEL_NAMES, AreaRow, AreaTree, render_tree
 from tricell.grid_models.findings import GridFinding
-from tricell.grid_models.grid_check import check_grid
-from tricell.grid_models.grid_sources import load_grid
+from tricell.scenarios.network import load_network
 from tricell.scenarios.participants import build_population
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.world import build_prices
@@ -53,37 +50,18 @@ def preview(scenario: Scenario) -> Preview:
     TricellError
         If the network or the data cannot be used.
     """
-    net = load_grid(scenario.grid.source)
-    findings = usable_grid_findings(net)
-    areas = scenario.grid.areas
-    cut_rows = areas.cut_line_rows(list(net.line["name"]))
-    tree = cut_areas(net, cut_rows, areas.merge_by_substation)
+    network = load_network(scenario)
+    net, tree = network.net, network.tree
     population = build_population(scenario, net)
     return Preview(
         scenario=scenario,
         areas=tuple(render_tree(tree, net)),
         members=_members(population, tree),
-        findings=findings,
+        findings=network.findings,
         counts=population.counts(),
         prices=_price_ranges(scenario, _top_fee(scenario, tree)),
         notes=population.notes,
     )
-
-
-def usable_grid_findings(net: Any) -> tuple[GridFinding, ...]:
-    """Return what is to be said about a network that can be used.
-
-    Raises
-    ------
-    GridError
-        With everything that stops a run.
-    """
-    findings = tuple(check_grid(net))
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        lines = [f"  {error.name}: {error.message}; {error.treatment}" for error in errors]
-        raise GridError("\n".join(["The network cannot be used as it is.", *lines]))
-    return findings
 
 
 def _members(population: Population, tree: AreaTree) -> dict[str, int]:

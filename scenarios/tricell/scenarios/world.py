@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 
 from tricell.errors import GridError
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
-from tricell.grid_models.area_tree import LEVEL_NAMES, AreaTree, cut_areas
+from tricell.grid_models.area_tree import LEVEL_NAMES, AreaTree
 from tricell.grid_models.arrays import sum_by_key
 from tricell.grid_models.electrical_grid import BranchKind, ElectricalGrid, build_electrical_grid
 from tricell.grid_models.findings import GridFinding
-from tricell.grid_models.grid_check import check_grid
-from tricell.grid_models.grid_sources import load_grid
 from tricell.grid_models.linear_grid import LinearGrid, build_linear_grid
 from tricell.grid_models.power_flow import PowerFlow
 from tricell.grid_models.tap_changer import TapController
@@ -29,6 +27,7 @@ from tricell.markets.joint_market import JointMarket
 from tricell.markets.joint_model import JointProblem
 from tricell.markets.orders import BUY, SELL, OrderColumns, OrderKind
 from tricell.markets.settlement import TradingAreas
+from tricell.scenarios.network import load_network
 from tricell.scenarios.participants import build_population
 from tricell.scenarios.prices import (
     WholesaleSeries,
@@ -141,12 +140,8 @@ def build_world(scenario: Scenario) -> World:
     TricellError
         If the network or the data cannot be used; the message says what to change.
     """
-    net = load_grid(scenario.grid.source)
-    findings = check_grid(net)
-    _refuse_faulty_grid(findings)
-    options = scenario.grid.areas
-    cut_rows = options.cut_line_rows(list(net.line["name"]))
-    tree = cut_areas(net, cut_rows, options.merge_by_substation)
+    network = load_network(scenario)
+    net, tree = network.net, network.tree
     grid = build_electrical_grid(net)
     linear = build_linear_grid(grid, tree, grid.node_of_bus)
     population = build_population(scenario, net)
@@ -184,7 +179,7 @@ def build_world(scenario: Scenario) -> World:
             controller=controller,
             feedback=feedback,
         ),
-        findings=(*findings, *controller.findings),
+        findings=(*network.findings, *controller.findings),
     )
 
 
@@ -229,13 +224,6 @@ def unique_names(names: Sequence[object], kind: str) -> tuple[str, ...]:
         taken.add(candidate)
         unique.append(candidate)
     return tuple(unique)
-
-
-def _refuse_faulty_grid(findings: Sequence[GridFinding]) -> None:
-    errors = [f for f in findings if f.severity == "error"]
-    if errors:
-        lines = [f"  {f.table} {f.name!r}: {f.message}. {f.treatment}" for f in errors]
-        raise GridError("The network cannot be used:\n" + "\n".join(lines))
 
 
 def _grid_names(net: Any) -> GridNames:
