@@ -140,13 +140,18 @@ class Slot:
 
 @dataclass(frozen=True)
 class MarketCase:
-    """A market on a network, and slots to clear."""
+    """A market on a network, and slots to clear; `story` tells how it was drawn."""
 
     model: GridModel
     problem: JointProblem
     limits: GridLimits
     fee: Floats
     slots: tuple[Slot, ...]
+    story: str = ""
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """Show, in a failing example, what a person needs to build it again."""
+        printer.text(f"MarketCase({self.story}, fee={self.fee}, slots={self.slots})")
 
     def trade_prices(self, slot: Slot) -> TradePrices:
         """Fees between levels; at the top retail less its fee, and feed-in."""
@@ -208,18 +213,21 @@ def unloaded_limits(model: GridModel, loading_limit: float = 1.0) -> GridLimits:
 @st.composite
 def market_cases(draw: st.DrawFn, *, max_slots: int = 3, largest_kw: float = 120.0) -> MarketCase:
     """Draw a network, orders at random nodes and a few slots; limits may bind."""
-    model = planned_model(draw(st.sampled_from(list(NET_PLANS))))
+    name = draw(st.sampled_from(list(NET_PLANS)))
+    model = planned_model(name)
     places = np.flatnonzero(~model.linear.is_slack).tolist()
     n_order = draw(st.integers(2, 10))
     nodes = draw(st.lists(st.sampled_from(places), min_size=n_order, max_size=n_order))
     sides = draw(st.lists(st.sampled_from([1.0, -1.0]), min_size=n_order, max_size=n_order))
     problem = joint_problem(model, order_columns(nodes, sides))
-    limits = unloaded_limits(model, draw(st.sampled_from([1.0, 0.3, 0.05])))
+    loading_limit = draw(st.sampled_from([1.0, 0.3, 0.05]))
+    limits = unloaded_limits(model, loading_limit)
     n_slot = draw(st.integers(1, max_slots))
     slots = tuple(draw(_slots(model, n_order, largest_kw)) for _ in range(n_slot))
     level = model.tree.level
     fee = np.array([FEE_OF_LEVEL[int(one)] for one in level]) * draw(st.sampled_from([0.0, 1.0]))
-    return MarketCase(model, problem, limits, fee, slots)
+    story = f"{name}; nodes {nodes}, sides {sides}, loading limit {loading_limit}"
+    return MarketCase(model, problem, limits, fee, slots, story)
 
 
 @st.composite

@@ -170,7 +170,7 @@ def test_without_congestion_prices_lie_between_feed_in_and_retail_less_the_fee(
 @settings(max_examples=40, deadline=None)
 @given(
     market_cases(max_slots=1),
-    st.sampled_from([-1e7, -1e5, 1e4, 1e6, 1e7]),
+    st.sampled_from([-1e7, -1e5, 1e5, 1e7]),
     st.integers(0, 2**32 - 1),
 )
 def test_absurd_loads_are_cleared_and_what_they_break_is_named(

@@ -7,6 +7,7 @@ concerns processes, signals and the terminal is tried with the command itself.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,8 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -24,8 +26,11 @@ import pytest
 
 from tricell.errors import SimulatorError
 from tricell.results.reader import open_results
+from tricell.scenarios import runner
 from tricell.scenarios.runner import run_scenario
-from tricell.scenarios.scenario_file import load_scenario
+from tricell.scenarios.scenario_file import Override, load_scenario
+from tricell.scenarios.schema import Scenario
+from tricell.scenarios.world import World, build_world
 
 FOLDER = Path(__file__).parent / "third_party"
 SCRIPT = FOLDER / "scripted_load.py"
@@ -34,6 +39,12 @@ RATED_KW = 14.25  # of that load in pandapower's create_cigre_network_lv
 SLOTS = 12
 TRICELL = [sys.executable, "-c", "from tricell.scenarios.command_line import main; main()"]
 
+SMALL = (
+    "name=small",
+    "time.days=0.125",
+    "grid.source={kind: pandapower, function: create_cigre_network_lv}",
+    "participants.profiles=constant",
+)
 GRID = """
 extends: village
 name: small
@@ -59,6 +70,20 @@ CONNECTED = f"""
   connections:
   - {{from: {{attr: p_kw}}, to: {{household: {HOUSEHOLD}, attr: p_kw}}}}
 """
+
+
+@cache
+def small_world() -> World:
+    return build_world(load_scenario("village", [Override.from_assignment(a) for a in SMALL]))
+
+
+@pytest.fixture(autouse=True)
+def _build_the_world_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(scenario: Scenario) -> World:
+        same = scenario.participants == small_world().scenario.participants
+        return replace(small_world(), scenario=scenario) if same else build_world(scenario)
+
+    monkeypatch.setattr(runner, "build_world", build)
 
 
 def scenario_text(*parts: str) -> str:
@@ -121,7 +146,8 @@ def test_one_that_reads_voltage_price_and_charge_can_feed_back_a_slot_later(tmp_
 """
     battery = "participants: {extra: [{name: Home, bus: Bus R15, battery_kwh: 4, battery_kw: 1}]}"
     text = scenario_text(thermostat).replace(
-        "participants: {profiles: constant}", battery.replace("{extra", "{profiles: constant, extra")
+        "participants: {profiles: constant}",
+        battery.replace("{extra", "{profiles: constant, extra"),
     )
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
     file = run_scenario(load_scenario(str(tmp_path / "s.yaml")), tmp_path / "run.h5").output
@@ -183,13 +209,13 @@ def test_a_failure_after_the_last_slot_is_a_warning_in_a_complete_file(tmp_path:
             "simulator 'guest' has no model 'Hidden'; there is ScriptedLoad. Correct `model`",
         ),
         (
-            (IN_PROCESS, MODEL, CONNECTED.replace("attr: p_kw}, to", "attr: p_kW_, to")),
+            (IN_PROCESS, MODEL, CONNECTED.replace("attr: p_kw}, to", "attr: p_kW_}, to")),
             "simulator 'guest' wants to read 'p_kW_' of 'load 0', which is not possible; did you",
         ),
         (
             (IN_PROCESS, MODEL, CONNECTED.replace("attr: p_kw}}", "attr: p_load_kw}}")),
-            "wants to set 'p_load_kw' of 'household:Load R11', which is not possible; there is "
-            "p_kw, q_kvar. Correct `attr`",
+            "wants to set 'p_load_kw' of 'household:Load R11', which is not possible; did you mean "
+            "`p_kw`. Correct `attr`",
         ),
         (
             (IN_PROCESS, MODEL, CONNECTED.replace(HOUSEHOLD, "Load R111")),
@@ -206,8 +232,12 @@ def test_a_failure_after_the_last_slot_is_a_warning_in_a_complete_file(tmp_path:
             "wants to connect to the battery 'Home', which does not exist; there is none. Correct",
         ),
         (
-            (IN_PROCESS, MODEL, CONNECTED.replace("{attr: p_kw}, to", "{entity: lod, attr: p_kw}, to")),
-            "simulator 'guest' has no entity 'lod'; there is load 0. Correct `entity`",
+            (
+                IN_PROCESS,
+                MODEL,
+                CONNECTED.replace("{attr: p_kw}, to", "{entity: x, attr: p_kw}, to"),
+            ),
+            "simulator 'guest' has no entity 'x'; there is load 0. Correct `entity`",
         ),
         (
             guest(IN_PROCESS, more="  create: {size: 3}"),
@@ -282,7 +312,10 @@ def test_connecting_to_a_server_that_does_not_speak_mosaik_ends_in_time(tmp_path
 @pytest.mark.parametrize(
     ("misbehaves", "told"),
     [
-        ("sends nan", "sent nan as p_kw, for p_kw of the household 'Load R11'. It must be a finite"),
+        (
+            "sends nan",
+            "sent nan as p_kw, for p_kw of the household 'Load R11'. It must be a finite",
+        ),
         ("sends text", "sent '2.5 kW' as p_kw, for p_kw of the household 'Load R11'. It must be"),
         ("sends nothing", "sent None as p_kw, for p_kw of the household 'Load R11'. It must be"),
         ("steps back", "failed in step(): at 2700 s it returned 0 as the time of its next step"),
@@ -295,16 +328,17 @@ def test_wrong_values_end_the_run_and_leave_what_was_computed(
     message = error_of(tmp_path, *guest(starter, init=f"misbehaves: {misbehaves}"))
     assert message.startswith("simulator 'guest' ")
     assert told in message
-    assert f"The 3 slots computed so far are in {tmp_path / 'run.h5'}." in message
-    assert_failed_after(tmp_path / "run.h5", 3, told)
+    assert re.search(r"\nThe [23] slots computed so far are in .*run.h5\.$", message)
+    assert_failed_in_slot_3(tmp_path / "run.h5", told)
 
 
-def assert_failed_after(file: Path, slots: int, told: str) -> None:
+def assert_failed_in_slot_3(file: Path, told: str) -> None:
     with open_results(file) as results:
         assert results.status == "failed"
         assert told in results.attrs["failure_message"]
         assert (results.series("agent", "p_load")[HOUSEHOLD] == RATED_KW + 2.5).all()
-        assert len(results.times("agent")) == slots
+        # mosaik lets a simulator be a step ahead of those that read from it.
+        assert len(results.times("agent")) in {2, 3}
 
 
 # --- processes, signals, terminal ---
@@ -318,13 +352,13 @@ class Failure:
     ----------
     parts : of the scenario.
     told : what the message must hold.
-    slots : computed before.
+    leaves_file : some slot was computed before.
     longest_s : longest time that the run may wait for the simulator.
     """
 
     parts: tuple[str, ...]
     told: str
-    slots: int = 3
+    leaves_file: bool = True
     longest_s: float = 1.0
 
 
@@ -355,7 +389,7 @@ FAILURES = {
     "never connects": Failure(
         guest(COMMAND.replace("%(addr)s", "hang %(addr)s"), more="  timeout_s: 1.5"),
         "simulator 'guest' did not start: it was not ready within 1.5 s, it did not connect",
-        slots=0,
+        leaves_file=False,
     ),
     "raises in process": Failure(
         guest(IN_PROCESS, init="misbehaves: raises"),
@@ -414,10 +448,10 @@ def test_a_failing_simulator_ends_the_command_with_its_name_and_no_traceback(
     assert ("guest.pid" in failure.parts[0]) == bool(outcome.processes)
     assert not [number for number in outcome.processes if is_alive(number)]
     file = outcome.folder / "small.h5"
-    if failure.slots == 0:
-        assert "No slot" in outcome.text or not file.exists()
+    assert file.exists() == failure.leaves_file
+    if not failure.leaves_file:
         return
-    assert_failed_after(file, failure.slots, failure.told)
+    assert_failed_in_slot_3(file, failure.told)
     with open_results(file) as results:
         timing = results.table("timing").set_index("part")["seconds"]
     assert timing["guest"] < failure.longest_s
@@ -449,7 +483,7 @@ def test_ctrl_c_stops_the_run_and_the_simulators_and_leaves_a_readable_file(tmp_
     assert "The slots computed so far are in small.h5." in text
     assert "Traceback" not in text
     assert not [number for number in processes_in(tmp_path) if is_alive(number)]
-    assert_failed_after(tmp_path / "small.h5", 3, "stopped by Ctrl-C")
+    assert_failed_in_slot_3(tmp_path / "small.h5", "stopped by Ctrl-C")
 
 
 def wait_until_it_hangs(pid_file: Path) -> None:

@@ -65,7 +65,11 @@ class ScriptedLoad(mosaik_api_v3.Simulator):  # type: ignore[misc]  # mosaik's c
             hang(stubborn=self.misbehaves == "hangs stubbornly")
 
     def get_data(self, outputs: Any) -> Any:
-        odd: dict[str, Any] = {"sends nan": float("nan"), "sends text": "2.5 kW", "sends none": None}
+        odd: dict[str, Any] = {
+            "sends nan": float("nan"),
+            "sends text": "2.5 kW",
+            "sends none": None,
+        }
         value = odd.get(self.misbehaves, P_KW) if self.now == self.at else P_KW
         if self.misbehaves == "sends nothing" and self.now == self.at:
             return {}

@@ -107,7 +107,8 @@ class AcFeedback:
         edge_high = np.where(light, self._plain_kw, edge_high)
         crossed = edge_low > edge_high
         if crossed.any():
-            edge_low[crossed] = edge_high[crossed] = 0.5 * (edge_low + edge_high)[crossed]
+            middle = 0.5 * (edge_low[crossed] + edge_high[crossed])
+            edge_low[crossed] = edge_high[crossed] = middle
         return edge_low, edge_high
 
 

@@ -114,6 +114,8 @@ class JointMarket:
         self._entered_areas = np.flatnonzero(problem.grid.entry_edge >= 0)
         self._entry_edges = problem.grid.entry_edge[self._entered_areas]
         self._drop_edges = drop_edges(problem.grid)
+        below = problem.grid.downstream_sum(problem.constant_kw)
+        self._untraded_kw = below[self._entry_edges]
         self._firm_kw = np.zeros(problem.grid.n_node)
         self._voltage_nodes = np.flatnonzero(problem.grid.has_voltage)
         self._balanced_nodes = np.flatnonzero(~problem.grid.is_slack)
@@ -157,8 +159,10 @@ class JointMarket:
         low, high = limits.flow_min_kw, limits.flow_max_kw
         import_max = np.full(len(self.problem.area_parent), np.inf)
         export_max = import_max.copy()
-        import_max[self._entered_areas] = np.maximum(high[self._entry_edges], 0.0)
-        export_max[self._entered_areas] = np.maximum(-low[self._entry_edges], 0.0)
+        highest = high[self._entry_edges] - self._untraded_kw
+        lowest = low[self._entry_edges] - self._untraded_kw
+        import_max[self._entered_areas] = np.maximum(highest, 0.0)
+        export_max[self._entered_areas] = np.maximum(-lowest, 0.0)
         return {
             "order_price": book.price_eur_per_kwh,
             "order_quantity": book.quantity_kw,

@@ -47,6 +47,7 @@ class JointProblem:
     grid : linear grid model.
     area_parent : row of each area's parent, -1 for the top.
     orders : order columns.
+    constant_kw : consumption per node that nobody trades (wards, generators of the grid data).
     v2_min, v2_max : bounds of squared voltage per node, pu^2.
     flow_breach_eur_per_kwh : per edge, price of power beyond its limit.
     voltage_breach_eur_per_pu2_h : price of squared voltage beyond its band, per pu^2 and hour.
@@ -55,6 +56,7 @@ class JointProblem:
     grid: LinearGrid
     area_parent: NDArray[np.int64]
     orders: OrderColumns
+    constant_kw: Floats
     v2_min: Floats
     v2_max: Floats
     flow_breach_eur_per_kwh: Floats
@@ -194,7 +196,7 @@ def constraint_node_balance(model: pe.ConcreteModel, problem: JointProblem) -> N
         inflow = sum(actual_flow(m, e) for e in entering[n])
         outflow = sum(actual_flow(m, e) for e in leaving[n])
         agents = sum(float(orders.side[j]) * m.accepted_kw[j] for j in at_node[n])
-        return inflow - outflow - agents == m.firm_kw[n]
+        return inflow - outflow - agents == m.firm_kw[n] + float(problem.constant_kw[n])
 
     model.node_balance = pe.Constraint(model.balanced_nodes, rule=balance)
 

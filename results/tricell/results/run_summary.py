@@ -347,7 +347,12 @@ def _warnings(results: Results) -> tuple[WarningSummary, ...]:
             count=int(rows["count"].sum()),
             elements=int(rows["element"].loc[rows["element"] != ""].nunique()),
             first=rows["time"].min(),
-            message=str(rows["message"].iloc[0]),
+            message=_first_message(rows),
         )
         for kind, rows in table.groupby("kind", sort=False)
     )
+
+
+def _first_message(rows: pd.DataFrame) -> str:
+    element, message = str(rows["element"].iloc[0]), str(rows["message"].iloc[0])
+    return f"{element}: {message}" if element else message

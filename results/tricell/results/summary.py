@@ -183,15 +183,15 @@ def _bill_table(bills: BillSummary) -> Table:
     share = bills.saving_share
     part = "" if share is None else f" ({share:.1%})"
     gains = f"{bills.gaining_share:.1%} of {bills.agents:,} agents gain"
-    table.add_row("without trading", f"{bills.no_trading_total_eur:,.2f} EUR")
-    table.add_row("with trading", f"{bills.total_eur:,.2f} EUR")
-    saving = f"{bills.saving_eur:,.2f} EUR{part}"
+    table.add_row("without trading", _euros(bills.no_trading_total_eur))
+    table.add_row("with trading", _euros(bills.total_eur))
+    saving = f"{_euros(bills.saving_eur)}{part}"
     table.add_row("saving", Text(saving, style=GOOD if bills.saving_eur >= 0.0 else BAD))
     verb = "loses" if bills.losing_agents == 1 else "lose"
     loses = f", {bills.losing_agents:,} {verb}" if bills.losing_agents else ", none loses"
     table.add_row("who gains", Text(gains).append(loses, BAD if bills.losing_agents else GOOD))
-    table.add_row("median saving", f"{bills.median_saving_eur:,.2f} EUR")
-    worst = f"{bills.worst_agent}, saving {bills.worst_saving_eur:,.2f} EUR"
+    table.add_row("median saving", _euros(bills.median_saving_eur))
+    worst = f"{bills.worst_agent}, saving {_euros(bills.worst_saving_eur)}"
     table.add_row("worst-off agent", worst)
     return table
 
@@ -251,3 +251,8 @@ def _energy(kwh: float) -> str:
 
 def _number(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
+
+
+def _euros(amount: float) -> str:
+    """Write an amount; what rounds to nothing has no sign."""
+    return f"{round(amount, 2) + 0.0:,.2f} EUR"

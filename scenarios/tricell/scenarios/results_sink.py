@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tricell.grid_models.electrical_grid import BranchKind
 from tricell.results import kpis, layout
 from tricell.results.writer import ResultsWriter, RunHeader
 from tricell.scenarios.world import World
 from tricell.simulators.population import AgentKind, DeviceKind
-from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+from tricell.simulators.recorder_simulator import Breaches, RecorderSimulator, SlotBlock
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Any]
@@ -42,7 +44,7 @@ class ResultsSink:
     Attributes
     ----------
     timings : part of the run -> (seconds, calls); filled by the runner before the end.
-    warnings : rows of the warning table that others add.
+    warnings : (kind, element, message, count) of what others have to say.
     failure : why the run ended early; empty if it did not.
     """
 
@@ -101,7 +103,7 @@ class ResultsSink:
         tables = {
             "bill": self._bill_table(recorder),
             "kpi": self._kpi_table(recorder),
-            "warning": self._warning_table(),
+            "warning": self._warning_table(recorder.breaches),
             "timing": self._timing_table(),
         }
         self.path = self.writer.finish(
@@ -196,20 +198,23 @@ class ResultsSink:
             "unit": [unit for _, _, unit in figures],
         }
 
-    def _warning_table(self) -> Columns:
+    def _warning_table(self, breaches: Breaches) -> Columns:
+        world = self._world
         findings = [
-            (f"grid: {f.table}", f.name, f"{f.message}. {f.treatment}", 1)
-            for f in self._world.findings
+            _Warning(f"grid: {f.table}", f.name, f"{f.message}. {f.treatment}")
+            for f in world.findings
         ]
-        notes = [("data", "", note, 1) for note in self._world.population.notes]
-        rows = [*findings, *notes, *self.warnings]
-        start = self._world.scenario.time.start_utc
+        notes = [_Warning("data", "", note) for note in world.population.notes]
+        said = [_Warning(kind, name, text, 0, count) for kind, name, text, count in self.warnings]
+        rows = [*findings, *notes, *said, *_breach_warnings(world, breaches)]
+        time = world.scenario.time
+        starts = time.start_utc.astype("datetime64[s]").astype(np.int64)
         return {
-            "time": np.full(len(rows), start, dtype="datetime64[s]"),
-            "kind": [row[0] for row in rows],
-            "element": [row[1] for row in rows],
-            "message": [row[2] for row in rows],
-            "count": [row[3] for row in rows],
+            "time": [starts + time.step_s * row.first_slot for row in rows],
+            "kind": [row.kind for row in rows],
+            "element": [row.element for row in rows],
+            "message": [row.message for row in rows],
+            "count": [row.count for row in rows],
         }
 
     def _timing_table(self) -> Columns:
@@ -218,6 +223,61 @@ class ResultsSink:
             "seconds": [seconds for seconds, _ in self.timings.values()],
             "calls": [calls for _, calls in self.timings.values()],
         }
+
+
+@dataclass(frozen=True)
+class _Warning:
+    kind: str
+    element: str
+    message: str
+    first_slot: int = 0
+    count: int = 1
+
+
+def _breach_warnings(world: World, breaches: Breaches) -> list[_Warning]:
+    """Name every element whose limit the market could not keep, with kW and price."""
+    hours, problem = world.scenario.time.step_hours, world.market.problem
+    warnings = []
+    for edge in np.flatnonzero(breaches.edge_slots):
+        price = problem.flow_breach_eur_per_kwh[edge]
+        warnings.append(
+            _Warning(
+                "limit: power",
+                _edge_name(world, int(edge)),
+                f"beyond its rating by up to {breaches.flow_kw[edge]:,.1f} kW, "
+                f"{breaches.flow_kw_sum[edge] * hours:,.1f} kWh in all, "
+                f"accepted at {price:g} EUR/kWh because firm demand cannot be met otherwise",
+                int(breaches.edge_first[edge]),
+                int(breaches.edge_slots[edge]),
+            )
+        )
+    node_of_bus = world.grid.node_of_bus
+    for node in np.flatnonzero(breaches.node_slots):
+        buses = np.flatnonzero(node_of_bus == node)
+        name = world.names.bus[buses[0]] if len(buses) else f"node {node}"
+        # Near 1 pu a breach of squared voltage is twice that of voltage.
+        warnings.append(
+            _Warning(
+                "limit: voltage",
+                name,
+                f"outside its voltage band by up to {breaches.voltage2[node] / 2.0:.4f} pu, "
+                f"accepted at {world.scenario.limits.voltage_breach_eur_per_pu_h:g} EUR/(pu h)",
+                int(breaches.node_first[node]),
+                int(breaches.node_slots[node]),
+            )
+        )
+    return warnings
+
+
+def _edge_name(world: World, edge: int) -> str:
+    """Names of the lines or transformers that make up an edge."""
+    grid, names = world.grid, world.names
+    named = []
+    for branch in np.flatnonzero(world.linear.branch_edge == edge):
+        kind, row = BranchKind(int(grid.branch_kind[branch])), int(grid.branch_row[branch])
+        table = {BranchKind.LINE: names.line, BranchKind.TRAFO: names.trafo}.get(kind)
+        named.append(table[row] if table is not None else f"{kind.name.lower()} {row}")
+    return " + ".join(named)
 
 
 def entity_tables(world: World) -> Mapping[str, Columns]:

@@ -201,8 +201,8 @@ class Limits(Section):
     """Price of a kWh through a line above its limit, EUR/kWh (5)."""
     trafo_breach_eur_per_kwh: Annotated[float, Field(gt=0)] = 5.0
     """Price of a kWh through a transformer above its limit, EUR/kWh (5)."""
-    voltage_breach_eur_per_pu_h: Annotated[float, Field(gt=0)] = 100_000.0
-    """Price of one bus standing one pu outside its limits for an hour, EUR/(pu h) (100000)."""
+    voltage_breach_eur_per_pu_h: Annotated[float, Field(gt=0)] = 1_000_000.0
+    """Price of one bus standing one pu outside its limits for an hour, EUR/(pu h) (1000000)."""
     voltage_tolerance_pu: Annotated[float, Field(ge=0, le=0.05)] = 5e-4
     """A bus counts as outside its limits beyond this much in the AC power flow, pu (0.0005)."""
     loading_tolerance_percent: Annotated[float, Field(ge=0, le=20)] = 0.5

@@ -175,6 +175,7 @@ def build_world(scenario: Scenario) -> World:
             scenario,
             population=population,
             who=participants,
+            grid=grid,
             linear=linear,
             controller=controller,
             feedback=feedback,
@@ -290,6 +291,7 @@ def _first_correction(
     *,
     population: Population,
     who: MarketParticipants,
+    grid: ElectricalGrid,
     linear: LinearGrid,
     controller: TapController,
     feedback: AcFeedback,
@@ -301,10 +303,11 @@ def _first_correction(
     p_agent = power.p_load_kw[0] - power.p_generation_available_kw[0]
     q_agent = power.q_load_kvar[0] - power.q_generation_kvar[0]
     p_node = sum_by_key(who.agent_node, p_agent, linear.n_node)
+    constant = grid.node_constant_p_kw
     q_node = sum_by_key(who.agent_node, q_agent, linear.n_node)
     state = controller.regulate(p_node, q_node)
     ac_flow = linear.sum_to_edges(linear.branch_sign * state.p_from_kw)
-    flow = np.where(linear.edge_meshed, ac_flow, linear.downstream_sum(p_node))
+    flow = np.where(linear.edge_meshed, ac_flow, linear.downstream_sum(p_node + constant))
     return feedback.correction(state, flow, q_node)
 
 
@@ -330,6 +333,7 @@ def _joint_problem(
         grid=linear,
         area_parent=np.asarray(tree.parent, dtype=np.int64),
         orders=_order_columns(who),
+        constant_kw=grid.node_constant_p_kw,
         v2_min=limits.vm_min_pu**2,
         v2_max=limits.vm_max_pu**2,
         flow_breach_eur_per_kwh=edge_price,

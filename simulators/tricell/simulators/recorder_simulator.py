@@ -19,6 +19,10 @@ from tricell.grid_models.arrays import sum_by_key, take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
 from tricell.markets.settlement import ClearedBlock, Settlement, TradingAreas, settle
+from tricell.simulators.grid_simulator import (
+    FLOW_BREACH_TOLERANCE_KW,
+    VOLTAGE2_BREACH_TOLERANCE,
+)
 from tricell.simulators.messages import GridReport, Schedule
 from tricell.simulators.no_trading import NoTradingReference
 from tricell.simulators.population import Batteries
@@ -89,6 +93,39 @@ class SlotBlock:
     settlement: Settlement
 
 
+class Breaches:
+    """Limits that the market could not keep, over the run.
+
+    Attributes
+    ----------
+    flow_kw, voltage2 : largest breach per edge (kW) and per node (pu^2), 0 where there was none.
+    flow_kw_sum : sum over slots per edge, kW.
+    edge_slots, node_slots : number of slots.
+    edge_first, node_first : first slot.
+    """
+
+    def __init__(self, n_edge: int, n_node: int) -> None:
+        self.flow_kw, self.voltage2 = np.zeros(n_edge), np.zeros(n_node)
+        self.flow_kw_sum = np.zeros(n_edge)
+        self.edge_slots, self.node_slots = np.zeros(n_edge, np.int64), np.zeros(n_node, np.int64)
+        self.edge_first, self.node_first = np.zeros(n_edge, np.int64), np.zeros(n_node, np.int64)
+
+    def add(self, slot: int, flow_kw: Floats, voltage2: Floats) -> None:
+        """Take the breaches of a slot."""
+        edges = np.flatnonzero(np.abs(flow_kw) > FLOW_BREACH_TOLERANCE_KW)
+        nodes = np.flatnonzero(np.abs(voltage2) > VOLTAGE2_BREACH_TOLERANCE)
+        if len(edges):
+            by = np.abs(flow_kw[edges])
+            self.edge_first[edges[self.edge_slots[edges] == 0]] = slot
+            self.edge_slots[edges] += 1
+            self.flow_kw_sum[edges] += by
+            self.flow_kw[edges] = np.maximum(self.flow_kw[edges], by)
+        if len(nodes):
+            self.node_first[nodes[self.node_slots[nodes] == 0]] = slot
+            self.node_slots[nodes] += 1
+            self.voltage2[nodes] = np.maximum(self.voltage2[nodes], np.abs(voltage2[nodes]))
+
+
 class Sink(Protocol):
     """Where the recorder hands its blocks."""
 
@@ -123,6 +160,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
     bills : settlement component -> sum per agent, EUR or kWh.
     reference : bills without trading.
     curtailed_kwh : per agent.
+    breaches : what the market had to give up, per edge and per node.
     slots_done : slots handed to the sink or waiting for it.
     settle_seconds, write_seconds, flushes : time in settlement and in the sink, and how often.
     on_slot : called with the number of slots done after each.
@@ -137,6 +175,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         layout, n_agent = settings.layout, len(settings.layout.agent_node)
         self.bills: dict[str, Floats] = {}
         self.curtailed_kwh = np.zeros(n_agent)
+        self.breaches = Breaches(layout.linear.n_edge, layout.linear.n_node)
         self.reference = NoTradingReference(layout.batteries, n_agent)
         self.settle_seconds = self.write_seconds = 0.0
         self.slots_done = self._row = self.flushes = 0
@@ -173,6 +212,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         area = {"p_import": clearing.net_import_kw, "price": clearing.area_price, "loss": loss}
         self._keep("area", area)
         self._keep("slot", self._slot_values(slot, schedule, report))
+        self.breaches.add(slot, clearing.flow_breach_kw, clearing.voltage2_breach)
         self._row += 1
         self.slots_done += 1
         if self._row == SLOTS_PER_BLOCK or self.slots_done == self.layout.n_slot:
@@ -359,6 +399,6 @@ def _worst(raw: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[A
             worst[f"{kind}_loading_max"] = loading.max(axis=1)
             worst[f"{kind}_loading_max_{kind}"] = loading.argmax(axis=1)
         else:
-            worst[f"{kind}_loading_max"] = np.zeros(len(vm))
+            worst[f"{kind}_loading_max"] = np.full(len(vm), np.nan)
             worst[f"{kind}_loading_max_{kind}"] = np.full(len(vm), -1)
     return worst

@@ -7,6 +7,7 @@ over TCP) and watches every call: how long it took, whether it answered in time,
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -217,6 +218,10 @@ class _WatchedProxy(BaseProxy):
                     return await awaited
             return await answer_in_time(awaited, owner.timeout_s, owner.process)
         except TricellError:
+            raise
+        except asyncio.CancelledError:
+            # The run ends while the simulator still works: no use to wait for it.
+            self._has_failed = True
             raise
         except NoAnswerError as error:
             raise self._failed(

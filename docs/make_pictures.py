@@ -1,0 +1,141 @@
+"""Draws the pictures of the documentation from a real run.
+
+``python docs/make_pictures.py`` runs the shipped scenario `district` and writes
+``docs/images/district.png``. It needs the packages of ``pip install -e ".[docs]"``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.dates as mdates
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+from tricell.results.reader import Results, open_results
+from tricell.scenarios.runner import run_scenario
+from tricell.scenarios.scenario_file import load_scenario
+
+IMAGES = Path(__file__).parent / "images"
+DAY = ("2016-05-25", "2016-05-26")
+COLOURS = {
+    "microgrid": "#e6862c",
+    "cell": "#2c7fb8",
+    "retail": "#8c8c8c",
+    "limit": "#c23b3b",
+}
+MICROGRID_COLOURS = ("#e6862c", "#7a9a3a", "#8e5ba6", "#c2557a", "#3b9c95", "#b08a2e")
+
+
+def main() -> None:
+    """Run the scenario and write the picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = run_scenario(load_scenario("district"), Path(folder) / "district.h5")
+        with open_results(outcome.output) as results:
+            figure = draw(results)
+    IMAGES.mkdir(exist_ok=True)
+    figure.savefig(IMAGES / "district.png", dpi=110)
+
+
+def draw(results: Results) -> plt.Figure:
+    """Return the picture of one day: the network, the trades, the prices and the grid."""
+    mpl.rcParams |= {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
+    figure = plt.figure(figsize=(11.0, 6.2), layout="constrained")
+    parts = figure.subplot_mosaic(
+        [["map", "energy"], ["map", "price"], ["map", "loading"]], width_ratios=[1.0, 1.15]
+    )
+    draw_network(parts["map"], results)
+    draw_energy(parts["energy"], results)
+    draw_prices(parts["price"], results)
+    draw_loading(parts["loading"], results)
+    for name in ("energy", "price", "loading"):
+        parts[name].xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
+        parts[name].margins(x=0)
+    return figure
+
+
+def draw_network(axes: Axes, results: Results) -> None:
+    """Draw all lines in the colour of their area."""
+    bus = results.table("bus").set_index("bus")
+    line = results.table("line")
+    areas = results.table("area")
+    microgrids = areas.loc[areas["level"] == "microgrid", "area"]
+    colours = {area: COLOURS["cell"] for area in areas["area"]}
+    colours |= dict(zip(microgrids, MICROGRID_COLOURS, strict=False))
+    for area, lines in line.groupby("area", observed=True):
+        ends = [
+            (tuple(bus.loc[a, ["x", "y"]]), tuple(bus.loc[b, ["x", "y"]]))
+            for a, b in zip(lines["from_bus"], lines["to_bus"], strict=True)
+        ]
+        is_cell = colours[area] == COLOURS["cell"]
+        axes.add_collection(
+            LineCollection(ends, colors=colours[area], linewidths=1.0 if is_cell else 1.8)
+        )
+        kind = "cell" if is_cell else "microgrid"
+        axes.plot([], [], color=colours[area], linewidth=2.5, label=f"{area} ({kind})")
+    axes.autoscale()
+    axes.set_aspect(1.65)
+    axes.set_axis_off()
+    axes.legend(loc="lower left", frameon=False, fontsize=8.5)
+    axes.set_title("SimBench MV2.101 with six LV grids: 571 buses, 609 participants", loc="left")
+
+
+def draw_energy(axes: Axes, results: Results) -> None:
+    """Draw where the consumption of the microgrids came from, kW."""
+    hours = results.attrs["time_step_s"] / 3600.0
+    inside = day(results.series("microgrid", "energy_traded")).sum(axis=1) / hours
+    imported = day(results.series("microgrid", "p_import")).clip(lower=0.0).sum(axis=1)
+    top = day(results.series("cell", "p_import")).sum(axis=1).clip(lower=0.0)
+    retail = top.clip(upper=imported)
+    axes.stackplot(
+        inside.index,
+        inside,
+        imported - retail,
+        retail,
+        labels=["traded inside the microgrids", "from the cell", "from the retailer"],
+        colors=[COLOURS["microgrid"], COLOURS["cell"], COLOURS["retail"]],
+    )
+    axes.set_title("What the microgrids' buyers took, kW", loc="left")
+    axes.legend(loc="upper left", frameon=False, ncols=3, fontsize=8.5)
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
+
+
+def draw_prices(axes: Axes, results: Results) -> None:
+    """Draw the price of each microgrid between feed-in and retail price, EUR/kWh."""
+    microgrids = day(results.series("microgrid", "price"))
+    slots = day(results.slots())
+    for (name, price), colour in zip(microgrids.items(), MICROGRID_COLOURS, strict=False):
+        axes.step(price.index, price, where="post", color=colour, linewidth=1.4, label=name)
+    for name, label in (("retail_price", "retail"), ("feed_in_price", "feed-in")):
+        axes.step(slots.index, slots[name], where="post", color=COLOURS["retail"], linestyle="--")
+        axes.annotate(label, (slots.index[2], slots[name].iloc[2] + 0.008), color="#666666")
+    axes.set_title("Price in each microgrid, EUR/kWh", loc="left")
+    axes.set_ylim(-0.01, 0.37)
+
+
+def draw_loading(axes: Axes, results: Results) -> None:
+    """Draw the loading of the transformers that feed the microgrids, percent."""
+    trafo = results.table("trafo")
+    loading = day(results.series("trafo", "loading"))
+    areas = results.table("area")
+    microgrids = areas.loc[areas["level"] == "microgrid", "area"]
+    for area, colour in zip(microgrids, MICROGRID_COLOURS, strict=False):
+        ids = trafo.loc[trafo["area"] == area, "trafo"]
+        axes.plot(loading.index, loading[ids].max(axis=1), color=colour, linewidth=1.4)
+    axes.axhline(100.0, color=COLOURS["limit"], linestyle="--", linewidth=1.2)
+    axes.annotate("limit", (loading.index[2], 103), color=COLOURS["limit"])
+    axes.set_title("Loading of each microgrid's transformer by the AC power flow, %", loc="left")
+    axes.set_ylim(0, 118)
+
+
+def day(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the day of the picture."""
+    return frame.loc[(frame.index >= DAY[0]) & (frame.index < DAY[1])]
+
+
+if __name__ == "__main__":
+    main()
