@@ -212,27 +212,30 @@ def main() -> None:
     report(
         scenario.name,
         scenario.time.slots,
-        whole,
-        tape,
-        taping.seconds,
-        co_simulation,
-        floors,
-        unpacked,
+        whole=whole,
+        tape=tape,
+        write=taping.seconds,
+        co_simulation=co_simulation,
+        world=world,
+        floors=floors,
+        unpacked=unpacked,
     )
 
 
 def report(
     name: str,
     slots: int,
+    *,
     whole: float,
     tape: Tape,
     write: float,
     co_simulation: CoSimulation,
+    world: World,
     floors: dict[str, float],
     unpacked: float,
 ) -> None:
     """Print the parts, the floors and the ratios."""
-    per_slot = 1e3 / slots
+    per_slot, program = 1e3 / slots, world.market.hard.program
     simulators = {n: s.seconds for n, s in co_simulation.simulators.items()}
     recorder = co_simulation.recorder
     simulators["recorder"] -= recorder.write_seconds
@@ -270,14 +273,9 @@ def report(
     console.print(
         f"h5py without packing: {unpacked * per_slot:.3f} ms; the whole slot against the floors "
         f"with that: {whole / strict:.2f}\n"
-        f"clearings {len(tape.thetas)}, of them elastic {co_simulation_market(co_simulation)}"
+        f"clearings: {len(tape.thetas)}, of which {program.reused} kept the last basis; "
+        f"{world.market.elastic_slots} needed the elastic form"
     )
-
-
-def co_simulation_market(co_simulation: CoSimulation) -> int:
-    """Count the clearings in which a limit had to be breached."""
-    market: Any = co_simulation.simulators["market"]
-    return int(market._market.elastic_slots)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def _level_table(levels: Sequence[LevelSummary]) -> Table:
         "unserved\nkWh",
         "mean price\nEUR/kWh",
     )
+    table.columns[0].no_wrap = True
     for level in levels:
         price = level.price_eur_per_kwh
         table.add_row(
@@ -183,7 +184,8 @@ def _bill_table(bills: BillSummary) -> Table:
     share = bills.saving_share
     part = "" if share is None else f" ({share:.1%})"
     gains = f"{bills.gaining_share:.1%} of {bills.agents:,} agents gain"
-    table.add_row("without trading", _euros(bills.no_trading_total_eur))
+    without = f"{_euros(bills.no_trading_total_eur)}, where no grid limit curtails anyone"
+    table.add_row("without trading", without)
     table.add_row("with trading", _euros(bills.total_eur))
     saving = f"{_euros(bills.saving_eur)}{part}"
     table.add_row("saving", Text(saving, style=GOOD if bills.saving_eur >= 0.0 else BAD))
@@ -246,7 +248,7 @@ def _energy(kwh: float) -> str:
         return UNKNOWN
     if 0.0 < abs(kwh) < 0.05:
         return f"{kwh:.2g}"
-    return f"{kwh:,.1f}"
+    return f"{kwh:,.1f}" if abs(kwh) < 1e4 else f"{kwh:,.0f}"
 
 
 def _number(value: int | None) -> str:
