@@ -30,6 +30,7 @@ from pandapower.powerflow import LoadflowNotConverged
 from scipy.sparse.linalg import splu
 
 from tricell.errors import PowerFlowError
+from tricell.grid_models.arrays import take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid, private_copy
 
 FloatArray = NDArray[np.float64]
@@ -195,22 +196,22 @@ class PowerFlowState:
     @property
     def bus_vm_pu(self) -> FloatArray:
         """Voltage magnitude per row of ``net.bus`` [pu]; NaN out of service."""
-        return _take(self.vm_pu, self.grid.node_of_bus, np.nan)
+        return take_or(self.vm_pu, self.grid.node_of_bus, np.nan)
 
     @property
     def line_loading_percent(self) -> FloatArray:
         """Loading per row of ``net.line`` [percent]; 0 out of service."""
-        return _take(self.loading_percent, self.grid.line_branch, 0.0)
+        return take_or(self.loading_percent, self.grid.line_branch, 0.0)
 
     @property
     def trafo_loading_percent(self) -> FloatArray:
         """Loading per row of ``net.trafo`` [percent]; 0 out of service."""
-        return _take(self.loading_percent, self.grid.trafo_branch, 0.0)
+        return take_or(self.loading_percent, self.grid.trafo_branch, 0.0)
 
     @property
     def trafo3w_loading_percent(self) -> FloatArray:
         """Loading per row of ``net.trafo3w``, of its worst winding [percent]."""
-        windings = _take(self.loading_percent, self.grid.trafo3w_branch, 0.0)
+        windings = take_or(self.loading_percent, self.grid.trafo3w_branch, 0.0)
         worst: FloatArray = windings.max(axis=1, initial=0.0)
         return worst
 
@@ -221,12 +222,6 @@ class PowerFlowState:
         current_pu = np.asarray(self.admittances.y_bus[nodes] @ self.v, dtype=complex)
         into_network_kva: ComplexArray = self.v[nodes] * np.conj(current_pu) * self._base_kva
         return into_network_kva + self.p_kw[nodes] + 1j * self.q_kvar[nodes]
-
-
-def _take(values: FloatArray, places: IntArray, absent: float) -> FloatArray:
-    """Pick values by place; a place of -1 gives `absent`."""
-    extended: FloatArray = np.append(values, absent)
-    return extended[places]
 
 
 class PowerFlow:
