@@ -98,7 +98,7 @@ def _warnings_noted(sink: ResultsSink) -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("default", module=r"mosaik($|\.|_)")
-        warnings.showwarning = note  # type: ignore[assignment]  # takes all, needs one
+        warnings.showwarning = note
         yield
 
 

@@ -129,6 +129,7 @@ class World:
             hours=time.step_hours,
             flow_breach_eur_per_kwh=problem.flow_breach_eur_per_kwh,
             voltage_breach_eur_per_pu2_h=problem.voltage_breach_eur_per_pu2_h,
+            limits=self.limits,
         )
 
 

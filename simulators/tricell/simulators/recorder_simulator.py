@@ -22,6 +22,7 @@ from tricell.markets.settlement import ClearedBlock, Settlement, TradingAreas, s
 from tricell.simulators.grid_simulator import (
     FLOW_BREACH_TOLERANCE_KW,
     VOLTAGE2_BREACH_TOLERANCE,
+    OperatingLimits,
 )
 from tricell.simulators.messages import GridReport, Schedule
 from tricell.simulators.no_trading import NoTradingReference
@@ -33,6 +34,8 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 SLOTS_PER_BLOCK = 96
+BINDING_FROM = 0.99
+"""Share of a limit (for voltages: of the half band) from which on it counts as binding."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class RecorderLayout:
     n_slot : slots of the run.
     hours : length of a slot.
     flow_breach_eur_per_kwh, voltage_breach_eur_per_pu2_h : prices of breaches.
-    limited_voltage : nodes whose voltage the market limits.
+    limits : what the AC power flow is held against.
     """
 
     grid: ElectricalGrid
@@ -62,6 +65,7 @@ class RecorderLayout:
     hours: float
     flow_breach_eur_per_kwh: Floats
     voltage_breach_eur_per_pu2_h: float
+    limits: OperatingLimits
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -333,22 +337,33 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         return SlotBlock(self.slots_done - rows, raw, settlement)
 
     def _binding(self, raw: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        """Find the line or transformer that is loaded to its limit in each slot."""
-        line, trafo = raw["line"]["loading"], raw["trafo"]["loading"]
-        rows = len(raw["bus"]["vm"])
-        line_max = line.max(axis=1, initial=0.0)
-        trafo_max = trafo.max(axis=1, initial=0.0)
-        is_line = line_max >= trafo_max
-        kind = np.where(is_line, 2, 3)
-        element = np.where(
-            is_line,
-            line.argmax(axis=1) if line.shape[1] else -1,
-            trafo.argmax(axis=1) if trafo.shape[1] else -1,
+        """Find what stands closest to its limit in each slot, if it stands at it."""
+        limits, grid = self.layout.limits, self.layout.grid
+        low = take_or(limits.vm_min_pu, grid.node_of_bus, np.nan)
+        high = take_or(limits.vm_max_pu, grid.node_of_bus, np.nan)
+        middle, half_band = 0.5 * (low + high), 0.5 * (high - low)
+        line = take_or(limits.loading_percent, grid.line_branch, np.inf)
+        trafo = take_or(limits.loading_percent, grid.trafo_branch, np.inf)
+        tightness = (
+            np.abs(raw["bus"]["vm"] - middle) / half_band,
+            raw["line"]["loading"] / line,
+            raw["trafo"]["loading"] / trafo,
         )
-        binds = np.maximum(line_max, trafo_max) >= 99.0
+        tightness = tuple(np.nan_to_num(of_kind, nan=0.0) for of_kind in tightness)
+        worst = np.stack([of_kind.max(axis=1, initial=0.0) for of_kind in tightness], axis=1)
+        where = np.stack(
+            [
+                of_kind.argmax(axis=1) if of_kind.shape[1] else -np.ones(len(worst))
+                for of_kind in tightness
+            ],
+            axis=1,
+        )
+        kind = worst.argmax(axis=1)
+        rows = np.arange(len(worst))
+        binds = worst[rows, kind] >= BINDING_FROM
         return {
-            "binding_kind": np.where(binds, kind, 0).reshape(rows),
-            "binding_element": np.where(binds, element, -1).reshape(rows),
+            "binding_kind": np.where(binds, kind + 1, 0),
+            "binding_element": np.where(binds, where[rows, kind], -1).astype(np.int64),
         }
 
     def _account(self, block: SlotBlock) -> None:
