@@ -180,6 +180,38 @@ def test_a_slower_one_is_heard_until_it_speaks_again(tmp_path: Path) -> None:
     assert (p_load_kw(file) == RATED_KW + np.repeat([1.0, 2.0, 0.5], 4)).all()
 
 
+def test_several_entities_of_one_can_add_to_the_same_household(tmp_path: Path) -> None:
+    second = CONNECTED.splitlines()[-1].replace("attr: p_kw}, to", "entity: 1, attr: p_kw}, to")
+    file = run(tmp_path, IN_PROCESS, MODEL, "  count: 2", CONNECTED, second)
+    assert (p_load_kw(file) == RATED_KW + 2 * 2.5).all()
+
+
+def test_one_of_an_old_mosaik_takes_part_and_is_noted_in_the_file_not_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = run(tmp_path, *guest(IN_PROCESS.replace("ScriptedLoad", "OldLoad")))
+    assert (p_load_kw(file) == RATED_KW + 2.5).all()
+    said = messages_of_simulators(file)
+    assert any("Simulator guest is using an outdated API version, namely 2.2" in m for m in said)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_warning_of_mosaik_is_in_the_file_not_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = run(tmp_path, *guest(IN_PROCESS, init="misbehaves: speaks for others"))
+    assert (p_load_kw(file) == RATED_KW + 2.5).all()
+    (said,) = messages_of_simulators(file)
+    assert said.startswith("Simulator guest returned data for the entity ghost which was never")
+    assert capsys.readouterr() == ("", "")
+
+
+def messages_of_simulators(file: Path) -> list[str]:
+    with open_results(file) as results:
+        warnings = results.table("warning")
+    return list(warnings.loc[warnings["kind"] == "simulator", "message"])
+
+
 def test_what_it_writes_when_it_is_finalized_is_waited_for(tmp_path: Path) -> None:
     run(tmp_path, *guest(COMMAND, init="misbehaves: writes at the end"))
     assert (tmp_path / "guest.end").read_text() == "written"
@@ -238,6 +270,10 @@ def test_a_failure_after_the_last_slot_is_a_warning_in_a_complete_file(tmp_path:
                 CONNECTED.replace("{attr: p_kw}, to", "{entity: x, attr: p_kw}, to"),
             ),
             "simulator 'guest' has no entity 'x'; there is load 0. Correct `entity`",
+        ),
+        (
+            guest(IN_PROCESS.replace("name: guest", "name: market")),
+            "a simulator cannot be called 'market', as one of tricell's own is; change its `name`",
         ),
         (
             guest(IN_PROCESS, more="  create: {size: 3}"),
@@ -458,15 +494,29 @@ def test_a_failing_simulator_ends_the_command_with_its_name_and_no_traceback(
 
 
 def is_alive(process: int) -> bool:
+    """Tell whether a process runs; a killed one that nobody has collected yet (Z) does not."""
+    deadline = time.monotonic() + 1.0
+    while runs(process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return runs(process)
+
+
+def runs(process: int) -> bool:
     try:
         os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except ProcessLookupError:
         return False
-    return True
+    except FileNotFoundError:
+        return not Path("/proc/self").exists()
+    return state.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_ctrl_c_stops_the_run_and_the_simulators_and_leaves_a_readable_file(tmp_path: Path) -> None:
-    written(tmp_path, *guest(COMMAND, init="misbehaves: hangs"))
+@pytest.mark.parametrize("when", ["in a step", "while it starts"])
+def test_ctrl_c_stops_the_run_and_the_simulators(when: str, tmp_path: Path) -> None:
+    starts = when == "while it starts"
+    command = COMMAND.replace("%(addr)s", "hang %(addr)s") if starts else COMMAND
+    written(tmp_path, *guest(command, init="misbehaves: hangs"))
     process = subprocess.Popen(
         [*TRICELL, "run", "scenario.yaml"],
         cwd=tmp_path,
@@ -480,10 +530,14 @@ def test_ctrl_c_stops_the_run_and_the_simulators_and_leaves_a_readable_file(tmp_
     text, _ = process.communicate(timeout=20)
     assert process.returncode == 130, text
     assert "tricell was stopped by Ctrl-C before the end." in text
-    assert "The slots computed so far are in small.h5." in text
     assert "Traceback" not in text
+    assert processes_in(tmp_path)
     assert not [number for number in processes_in(tmp_path) if is_alive(number)]
-    assert_failed_in_slot_3(tmp_path / "small.h5", "stopped by Ctrl-C")
+    if starts:
+        assert "No file was written." in text
+    else:
+        assert "The slots computed so far are in small.h5." in text
+        assert_failed_in_slot_3(tmp_path / "small.h5", "stopped by Ctrl-C")
 
 
 def wait_until_it_hangs(pid_file: Path) -> None:

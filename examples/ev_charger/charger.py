@@ -38,7 +38,7 @@ def mean_power_kw(
     return power_kw * (charging / (end - begin))
 
 
-class Chargers(mosaik_api_v3.Simulator):  # type: ignore[misc]  # mosaik's class is untyped
+class Chargers(mosaik_api_v3.Simulator):
     """One charger per entity, stepping through time slot by slot."""
 
     def __init__(self) -> None:

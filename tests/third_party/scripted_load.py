@@ -18,25 +18,19 @@ P_KW = 2.5
 ATTRIBUTES = ["p_kw", "vm_pu", "price", "soc_kwh"]
 
 
-class ScriptedLoad(mosaik_api_v3.Simulator):  # type: ignore[misc]  # mosaik's class is untyped
+class ScriptedLoad(mosaik_api_v3.Simulator):
     """A load of 2.5 kW, until `misbehaves` says otherwise at the slot `at`."""
 
     def __init__(self) -> None:
         model = {"public": True, "params": [], "attrs": ATTRIBUTES}
         hidden = {"public": False, "params": [], "attrs": []}
-        super().__init__(
-            {
-                "api_version": "3.0",
-                "type": "time-based",
-                "models": {"ScriptedLoad": model, "Hidden": hidden},
-            }
-        )
+        meta: Any = {"type": "time-based", "models": {"ScriptedLoad": model, "Hidden": hidden}}
+        super().__init__(meta)  # type: ignore[no-untyped-call]  # mosaik's own gap
 
-    def init(
-        self, sid: str, time_resolution: float, misbehaves: str = "", at: int = 3, **_: Any
-    ) -> Any:
-        self.misbehaves, self.at, self.now = misbehaves, at, -1
-        if misbehaves == "raises in init":
+    def init(self, sid: str, time_resolution: float = 1.0, **script: Any) -> Any:
+        self.misbehaves, self.at = script.get("misbehaves", ""), script.get("at", 3)
+        self.now = -1
+        if self.misbehaves == "raises in init":
             raise ValueError("no licence file")
         return self.meta
 
@@ -73,6 +67,8 @@ class ScriptedLoad(mosaik_api_v3.Simulator):  # type: ignore[misc]  # mosaik's c
         value = odd.get(self.misbehaves, P_KW) if self.now == self.at else P_KW
         if self.misbehaves == "sends nothing" and self.now == self.at:
             return {}
+        if self.misbehaves == "speaks for others":
+            return {eid: {"p_kw": value} for eid in [*outputs, "ghost"]}
         return {eid: {"p_kw": value} for eid in outputs}
 
     def finalize(self) -> None:
@@ -83,19 +79,18 @@ class ScriptedLoad(mosaik_api_v3.Simulator):  # type: ignore[misc]  # mosaik's c
             Path(os.environ["PID_FILE"]).with_suffix(".end").write_text("written", encoding="utf-8")
 
 
-class Thermostat(mosaik_api_v3.Simulator):  # type: ignore[misc]  # mosaik's class is untyped
+class Thermostat(mosaik_api_v3.Simulator):
     """Consumes what it hears, as p_kw: 10 * vm_pu + price + soc_kwh; nothing is nothing."""
 
     def __init__(self) -> None:
         model = {"public": True, "params": [], "attrs": ATTRIBUTES}
-        super().__init__(
-            {"api_version": "3.0", "type": "time-based", "models": {"Thermostat": model}}
-        )
+        meta: Any = {"type": "time-based", "models": {"Thermostat": model}}
+        super().__init__(meta)  # type: ignore[no-untyped-call]  # mosaik's own gap
 
-    def init(self, sid: str, time_resolution: float) -> Any:
+    def init(self, sid: str, time_resolution: float = 1.0, **_: Any) -> Any:
         return self.meta
 
-    def create(self, num: int, model: str) -> Any:
+    def create(self, num: int, model: str, **_: Any) -> Any:
         return [{"eid": "thermostat", "type": model}]
 
     def step(self, time: int, inputs: Any, max_advance: int) -> int:
@@ -105,6 +100,27 @@ class Thermostat(mosaik_api_v3.Simulator):  # type: ignore[misc]  # mosaik's cla
 
     def get_data(self, outputs: Any) -> Any:
         return {"thermostat": {"p_kw": self.p_kw}}
+
+
+class OldLoad(mosaik_api_v3.Simulator):
+    """A load of 2.5 kW as one wrote it for version 2 of mosaik's API."""
+
+    def __init__(self) -> None:
+        model = {"public": True, "params": [], "attrs": ATTRIBUTES}
+        meta: Any = {"api_version": "2.2", "models": {"ScriptedLoad": model}}
+        super().__init__(meta)  # type: ignore[no-untyped-call]  # mosaik's own gap
+
+    def init(self, sid: str) -> Any:  # type: ignore[override]  # as it was in version 2
+        return self.meta
+
+    def create(self, num: int, model: str, **_: Any) -> Any:
+        return [{"eid": "load 0", "type": model}]
+
+    def step(self, time: int, inputs: Any) -> int:  # type: ignore[override]  # as in version 2
+        return time + 900
+
+    def get_data(self, outputs: Any) -> Any:
+        return {eid: {"p_kw": P_KW} for eid in outputs}
 
 
 def hang(*, stubborn: bool) -> None:

@@ -264,6 +264,10 @@ def _add_stranger(
 ) -> None:
     """Start a third party's simulator and connect it."""
     name, mosaik_world = settings.name, co_simulation.mosaik_world
+    if name in SIMULATORS:
+        raise SimulatorError(
+            f"a simulator cannot be called {name!r}, as one of tricell's own is; change its `name`"
+        )
     _refuse_loop_within_a_slot(settings)
     starter = _starter(settings)
     watched = WatchedStarter(name, starter, settings.timeout_s, _start_advice(settings))

@@ -94,7 +94,7 @@ def _warnings_noted(sink: ResultsSink) -> Iterator[None]:
     """Put the warnings of mosaik and of simulators into the results file, not on the terminal."""
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        sink.warnings.append(("simulators", "", str(message), 1))
+        sink.warnings.append(("simulator", "", str(message), 1))
 
     with warnings.catch_warnings():
         warnings.filterwarnings("default", module=r"mosaik($|\.|_)")

@@ -77,7 +77,8 @@ class ChildProcess:
             return f"its process runs on{self._last_words()}"
         self._listener.join(LOOK_EVERY_S)
         if code < 0:
-            return f"its process was killed by {signal.Signals(-code).name}{self._last_words()}"
+            name = signal.strsignal(-code) or "unknown"
+            return f"its process was ended by signal {-code} ({name}){self._last_words()}"
         return f"its process ended with exit code {code}{self._last_words()}"
 
     def _last_words(self) -> str:

@@ -121,6 +121,8 @@ class WatchedStarter(Starter):
         """Stop the simulator for certain; nothing happens if it is stopped already."""
         if self._proxy is not None:
             await self._proxy.stop()
+        elif self.process is not None:
+            await self.process.stop(0.0)
 
     @classmethod
     def from_starter_config(cls, starter_config: Any) -> None:
