@@ -27,6 +27,7 @@ import pytest
 from tricell.errors import SimulatorError
 from tricell.results.reader import open_results
 from tricell.scenarios import runner
+from tricell.scenarios.faults import ScenarioFaultsError
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.schema import Scenario
@@ -304,16 +305,6 @@ def test_a_failure_after_the_last_slot_is_a_warning_in_a_complete_file(tmp_path:
             "simulator 'guest' did not start: before it connected to mosaik, its process ended "
             "with exit code 1\n    RuntimeError: cannot find the charging station\nCheck `cmd",
         ),
-        (
-            (
-                IN_PROCESS,
-                MODEL,
-                CONNECTED,
-                "  - {from: {bus: Bus R11, attr: vm_pu}, to: {attr: vm_pu}}",
-            ),
-            "simulator 'guest' takes vm_pu of the bus 'Bus R11' and gives p_kw in the same slot, "
-            "but each follows from the other.\nSet `time_shifted: true` on one",
-        ),
     ],
     ids=lambda value: value[:70] if isinstance(value, str) else "",
 )
@@ -323,6 +314,21 @@ def test_one_that_does_not_fit_is_refused_before_the_first_slot(
     message = error_of(tmp_path, *parts)
     assert told in message
     assert not list(tmp_path.glob("*.h5*"))
+
+
+def test_reading_and_feeding_back_in_one_slot_is_a_fault_of_the_scenario(tmp_path: Path) -> None:
+    reads = "  - {from: {bus: Bus R11, attr: vm_pu}, to: {attr: vm_pu}}"
+    file = written(tmp_path, IN_PROCESS, MODEL, CONNECTED, reads)
+    with pytest.raises(ScenarioFaultsError) as caught:
+        load_scenario(str(file))
+    (fault,) = caught.value.faults
+    assert fault.message == (
+        "simulator `guest` takes vm_pu of the bus `Bus R11` and gives p_kw in the same slot, but "
+        "each follows from the other"
+    )
+    assert "add `time_shifted: true`" in fault.suggestion
+    line = file.read_text(encoding="utf-8").splitlines()[(fault.line or 0) - 1]
+    assert line.strip() == reads.strip()
 
 
 def test_connecting_to_a_port_where_nobody_listens_says_what_to_do(tmp_path: Path) -> None:

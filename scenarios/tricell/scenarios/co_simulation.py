@@ -268,7 +268,6 @@ def _add_stranger(
         raise SimulatorError(
             f"a simulator cannot be called {name!r}, as one of tricell's own is; change its `name`"
         )
-    _refuse_loop_within_a_slot(settings)
     starter = _starter(settings)
     watched = WatchedStarter(name, starter, settings.timeout_s, _start_advice(settings))
     co_simulation.strangers[name] = watched
@@ -288,22 +287,6 @@ def _add_stranger(
         raise SimulatorError(
             f"simulator {name!r} does not fit into the run: {error or type(error).__name__}"
         ) from error
-
-
-def _refuse_loop_within_a_slot(settings: ThirdPartySimulator) -> None:
-    """Refuse a simulator that answers in a slot to what only follows from its answer."""
-    prompt = [c for c in settings.connections if not c.time_shifted]
-    gives = next((c for c in prompt if c.into_tricell), None)
-    takes = next((c for c in prompt if not c.into_tricell), None)
-    if gives is None or takes is None:
-        return
-    kind, entity = takes.source.target or ("", "")
-    raise SimulatorError(
-        f"simulator {settings.name!r} takes {takes.source.attr} of the {kind} {entity!r} and gives "
-        f"{gives.source.attr} in the same slot, but each follows from the other.\n"
-        "Set `time_shifted: true` on one of the two connections, and `initial:` to its value "
-        "before the first slot; the simulator then sees, or gives, the value of the slot before."
-    )
 
 
 def _starter(settings: ThirdPartySimulator) -> Starter:

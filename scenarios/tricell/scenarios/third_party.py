@@ -143,7 +143,8 @@ class ThirdPartySimulator(Section):
     connect: Annotated[str, Field(pattern=r"^[^\s:]+:\d{1,5}$")] | None = None
     """Connect to a running simulator: `host:port`."""
     cwd: Path | None = None
-    """Working folder of `cmd` (the current folder)."""
+    """Working folder of `cmd` (the current folder); folder where the module of `python` is looked
+    for first."""
     env: dict[str, str] = Field(default_factory=dict)
     """Environment variables for `cmd`, added to the current ones."""
     api_version: str | None = None
@@ -206,6 +207,23 @@ class ThirdPartySimulator(Section):
                         allowed=f"0 to {self.count - 1}, or an entity's id",
                     )
         return self
+
+    @model_validator(mode="after")
+    def _does_not_wait_for_itself(self) -> ThirdPartySimulator:
+        prompt = [c for c in self.connections if not c.time_shifted]
+        gives = next((c for c in prompt if c.into_tricell), None)
+        takes = next((c for c in prompt if not c.into_tricell), None)
+        if gives is None or takes is None:
+            return self
+        kind, entity = takes.source.target or ("", "")
+        raise broken_rule(
+            f"simulator `{self.name}` takes {takes.source.attr} of the {kind} `{entity}` and gives "
+            f"{gives.source.attr} in the same slot, but each follows from the other",
+            at=("connections", self.connections.index(takes)),
+            allowed="connections of both directions if those of one have `time_shifted: true`",
+            suggestion="add `time_shifted: true`, and `initial:` with the value before the first "
+            "slot; the simulator then works with the value of the slot before",
+        )
 
     def filled(
         self, parameters: Mapping[str, JsonValue], start: datetime, step_s: int
