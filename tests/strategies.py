@@ -61,18 +61,32 @@ def build_net(plan: NetPlan) -> Any:
         pp.create_ext_grid(net, high)
     else:
         pp.create_ext_grid(net, first)
-    medium = _feeder(net, first, 20.0, plan.line_km, MEDIUM_VOLTAGE_LINE, plan.is_ring)
+    medium = _feeder(
+        net,
+        first,
+        plan.line_km,
+        vn_kv=20.0,
+        std_type=MEDIUM_VOLTAGE_LINE,
+        is_ring=plan.is_ring,
+    )
     for area in plan.low_voltage:
         low = pp.create_bus(net, 0.4)
         for _ in range(area.n_trafo):
             hung = medium[area.medium_voltage_bus % len(medium)]
             pp.create_transformer(net, hung, low, "0.25 MVA 20/0.4 kV")
-        _feeder(net, low, 0.4, area.line_km, LOW_VOLTAGE_LINE, area.is_ring)
+        _feeder(
+            net,
+            low,
+            area.line_km,
+            vn_kv=0.4,
+            std_type=LOW_VOLTAGE_LINE,
+            is_ring=area.is_ring,
+        )
     return net
 
 
 def _feeder(
-    net: Any, first: int, vn_kv: float, line_km: Sequence[float], std_type: str, is_ring: bool
+    net: Any, first: int, line_km: Sequence[float], *, vn_kv: float, std_type: str, is_ring: bool
 ) -> list[int]:
     buses = [first]
     for length in line_km:
@@ -183,16 +197,22 @@ def order_columns(nodes: Sequence[int], sides: Sequence[float]) -> OrderColumns:
 
 
 def joint_problem(
-    model: GridModel, orders: OrderColumns, v_min_pu: float = 0.9, v_max_pu: float = 1.1
+    model: GridModel,
+    orders: OrderColumns,
+    v_min_pu: float = 0.9,
+    v_max_pu: float = 1.1,
+    breach_eur_per_kwh: float = BREACH_EUR_PER_KWH,
 ) -> JointProblem:
     """Joint problem of a network with one voltage band."""
+    linear = model.linear
     return JointProblem(
-        grid=model.linear,
+        grid=linear,
         area_parent=np.asarray(model.tree.parent, dtype=np.int64),
         orders=orders,
-        v2_min=np.full(model.linear.n_node, v_min_pu**2),
-        v2_max=np.full(model.linear.n_node, v_max_pu**2),
-        flow_breach_eur_per_kwh=np.full(model.linear.n_edge, BREACH_EUR_PER_KWH),
+        constant_kw=np.zeros(linear.n_node),
+        v2_min=np.full(linear.n_node, v_min_pu**2),
+        v2_max=np.full(linear.n_node, v_max_pu**2),
+        flow_breach_eur_per_kwh=np.full(linear.n_edge, breach_eur_per_kwh),
         voltage_breach_eur_per_pu2_h=BREACH_EUR_PER_PU2_H,
     )
 

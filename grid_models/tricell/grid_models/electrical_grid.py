@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandapower as pp
@@ -266,6 +267,18 @@ def activate_tap_changers(net: pp.pandapowerNet) -> None:
         trafo["tap_changer_type"] = filled
 
 
+def solve_newton(net: pp.pandapowerNet, **options: Any) -> None:
+    """Run `pandapower.runpp` with voltage angles, in place.
+
+    It starts from a DC power flow; that divides by reactances, so that with a line of mere
+    resistance it starts flat.
+    """
+    try:
+        pp.runpp(net, init="dc", calculate_voltage_angles=True, numba=False, **options)
+    except FloatingPointError:
+        pp.runpp(net, init="flat", calculate_voltage_angles=True, numba=False, **options)
+
+
 def private_copy(net: pp.pandapowerNet) -> pp.pandapowerNet:
     """Copy a network's element tables, so that a power flow leaves the original alone.
 
@@ -309,7 +322,7 @@ def _solved_without_load(net: pp.pandapowerNet) -> pp.pandapowerNet:
             solved[table][name] = 0.0
     solved.gen["p_mw"] = 0.0
     try:
-        pp.runpp(solved, init="dc", calculate_voltage_angles=True, numba=False)
+        solve_newton(solved)
     except LoadflowNotConverged as error:
         raise GridError(
             "The network has no power flow solution even without any load. Look for an impedance "

@@ -27,9 +27,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import breadth_first_order
 
+from tricell.errors import GridError
 from tricell.grid_models.area_tree import AreaTree
 from tricell.grid_models.arrays import sum_by_key
-from tricell.grid_models.electrical_grid import ElectricalGrid
+from tricell.grid_models.electrical_grid import BranchKind, ElectricalGrid
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -128,6 +129,11 @@ def build_linear_grid(grid: ElectricalGrid, tree: AreaTree, bus_node: Indices) -
     grid : node and branch arrays.
     tree : areas per bus (row position in the bus table).
     bus_node : node of each bus row, -1 if out of service.
+
+    Raises
+    ------
+    GridError
+        If a branch of a meshed area has no reactance.
     """
     n_node = len(grid.node_vn_kv)
     is_slack = np.zeros(n_node, dtype=bool)
@@ -141,6 +147,7 @@ def build_linear_grid(grid: ElectricalGrid, tree: AreaTree, bus_node: Indices) -
     owner = _area_of_edges(edges, node_area, depth)
     internal = node_area[edges.first] == node_area[edges.second]
     edge_meshed = area_meshed[owner] & (internal | ~single_entry[owner])
+    _refuse_loops_without_reactance(grid, edge_meshed[edges.of_branch])
     oriented = _orient(edges, grid, depth, edge_meshed)
     angle_known = _known_angles(
         oriented,
@@ -207,7 +214,6 @@ def _merge_parallel_branches(grid: ElectricalGrid) -> _Edges:
         of_branch, admittance.imag, n_edge
     )
     impedance = 1.0 / total
-    susceptance = 1.0 / (grid.branch_x_pu * grid.branch_ratio)
     return _Edges(
         first=grid.branch_from[first_branch],
         second=grid.branch_to[first_branch],
@@ -215,9 +221,27 @@ def _merge_parallel_branches(grid: ElectricalGrid) -> _Edges:
         x=impedance.imag,
         ratio=grid.branch_ratio[first_branch],
         shift=grid.branch_shift_rad[first_branch],
-        susceptance=sum_by_key(of_branch, susceptance, n_edge),
+        susceptance=sum_by_key(of_branch, _dc_susceptance(grid), n_edge),
         of_branch=of_branch,
     )
+
+
+def _dc_susceptance(grid: ElectricalGrid) -> Floats:
+    """Return 1 / (x t) of each branch, pu; inf where a branch is a mere resistance."""
+    reactance = grid.branch_x_pu * grid.branch_ratio
+    unlimited = np.full_like(reactance, np.inf)
+    return np.divide(1.0, reactance, out=unlimited, where=reactance != 0.0)
+
+
+def _refuse_loops_without_reactance(grid: ElectricalGrid, branch_meshed: Bools) -> None:
+    wrong = np.flatnonzero(branch_meshed & (grid.branch_x_pu == 0.0))
+    if len(wrong):
+        table = BranchKind(int(grid.branch_kind[wrong[0]])).name.lower()
+        raise GridError(
+            f"Row {grid.branch_row[wrong[0]]} of the table '{table}' has no reactance, but lies in "
+            "a meshed part of the network, where flows follow from reactances (DC power flow). "
+            "Give it a reactance (x_ohm_per_km of lines), or open the loop with a switch."
+        )
 
 
 def _areas_of_nodes(n_node: int, tree: AreaTree, bus_node: Indices, edges: _Edges) -> Indices:
@@ -343,7 +367,6 @@ def _subtrees(
 def _branch_shares(grid: ElectricalGrid, edges: _Edges, edge_meshed: Bools) -> Floats:
     """Part of its edge's active flow on each branch: by admittance, by 1/x where meshed."""
     magnitude = 1.0 / np.abs(grid.branch_r_pu + 1j * grid.branch_x_pu)
-    susceptance = 1.0 / np.abs(grid.branch_x_pu * grid.branch_ratio)
-    weight = np.where(edge_meshed[edges.of_branch], susceptance, magnitude)
+    weight = np.where(edge_meshed[edges.of_branch], np.abs(_dc_susceptance(grid)), magnitude)
     total = sum_by_key(edges.of_branch, weight, len(edges.first))
     return np.asarray(weight / total[edges.of_branch])

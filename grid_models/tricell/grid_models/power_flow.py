@@ -31,7 +31,7 @@ from scipy.sparse.linalg import splu
 
 from tricell.errors import PowerFlowError
 from tricell.grid_models.arrays import take_or
-from tricell.grid_models.electrical_grid import ElectricalGrid, private_copy
+from tricell.grid_models.electrical_grid import ElectricalGrid, private_copy, solve_newton
 
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -359,13 +359,7 @@ class _NewtonFallback:
         for row, position in tap_positions:
             net.trafo.loc[net.trafo.index[row], "tap_pos"] = position
         try:
-            pp.runpp(
-                net,
-                init="dc",
-                calculate_voltage_angles=True,
-                max_iteration=MAX_NEWTON_ITERATIONS,
-                numba=False,
-            )
+            solve_newton(net, max_iteration=MAX_NEWTON_ITERATIONS)
         except LoadflowNotConverged:
             return None
         model = net._ppc["internal"]
