@@ -317,7 +317,7 @@ class PowerFlow:
         return v_all, iterations
 
     def _no_solution(self, p_kw: FloatArray, q_kvar: FloatArray, v: ComplexArray) -> PowerFlowError:
-        consumed, generated = p_kw.clip(min=0.0).sum(), -p_kw.clip(max=0.0).sum()
+        consumed, generated = p_kw.clip(min=0.0).sum(), (-p_kw).clip(min=0.0).sum()
         finite = np.where(np.isfinite(v), np.abs(v), np.inf)
         lowest = int(np.argmin(np.where(self.grid.node_vm_max_pu < np.inf, finite, np.inf)))
         return PowerFlowError(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tricell.errors import GridError
+from tricell.errors import GridError, PowerFlowError
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
 from tricell.grid_models.area_tree import LEVEL_NAMES, AreaTree
 from tricell.grid_models.arrays import sum_by_key
@@ -297,7 +297,11 @@ def _first_correction(
     controller: TapController,
     feedback: AcFeedback,
 ) -> Correction:
-    """Let the first slot's loads and plants run as they would, and learn from that."""
+    """Let the first slot's loads and plants run as they would, and learn from that.
+
+    If the grid cannot carry that, the market may still find what it can carry: then it starts
+    from the grid without any load.
+    """
     time = scenario.time
     row = population.profiles.first_row(time.start_utc, time.slots, time.step_s)
     power = AgentPower(population).block(row, 1)
@@ -306,7 +310,11 @@ def _first_correction(
     p_node = sum_by_key(who.agent_node, p_agent, linear.n_node)
     constant = grid.node_constant_p_kw
     q_node = sum_by_key(who.agent_node, q_agent, linear.n_node)
-    state = controller.regulate(p_node, q_node)
+    try:
+        state = controller.regulate(p_node, q_node)
+    except PowerFlowError:
+        p_node, q_node = np.zeros(linear.n_node), np.zeros(linear.n_node)
+        state = controller.regulate(p_node, q_node)
     ac_flow = linear.sum_to_edges(linear.branch_sign * state.p_from_kw)
     flow = np.where(linear.edge_meshed, ac_flow, linear.downstream_sum(p_node + constant))
     return feedback.correction(state, flow, q_node)
