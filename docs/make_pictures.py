@@ -64,7 +64,7 @@ def draw_network(axes: Axes, results: Results) -> None:
     line = results.table("line")
     areas = results.table("area")
     microgrids = areas.loc[areas["level"] == "microgrid", "area"]
-    colours = {area: COLOURS["cell"] for area in areas["area"]}
+    colours = dict.fromkeys(areas["area"], COLOURS["cell"])
     colours |= dict(zip(microgrids, MICROGRID_COLOURS, strict=False))
     for area, lines in line.groupby("area", observed=True):
         ends = [
@@ -81,26 +81,24 @@ def draw_network(axes: Axes, results: Results) -> None:
     axes.set_aspect(1.65)
     axes.set_axis_off()
     axes.legend(loc="lower left", frameon=False, fontsize=8.5)
-    axes.set_title("SimBench MV2.101 with six LV grids: 571 buses, 609 participants", loc="left")
+    axes.set_title("SimBench MV2.101 with six of its LV grids", loc="left")
 
 
 def draw_energy(axes: Axes, results: Results) -> None:
-    """Draw where the consumption of the microgrids came from, kW."""
+    """Draw where the energy of the microgrids' buyers came from, kW."""
     hours = results.attrs["time_step_s"] / 3600.0
     inside = day(results.series("microgrid", "energy_traded")).sum(axis=1) / hours
     imported = day(results.series("microgrid", "p_import")).clip(lower=0.0).sum(axis=1)
-    top = day(results.series("cell", "p_import")).sum(axis=1).clip(lower=0.0)
-    retail = top.clip(upper=imported)
     axes.stackplot(
         inside.index,
         inside,
-        imported - retail,
-        retail,
-        labels=["traded inside the microgrids", "from the cell", "from the retailer"],
-        colors=[COLOURS["microgrid"], COLOURS["cell"], COLOURS["retail"]],
+        imported,
+        labels=["from the own microgrid", "from the cell or above"],
+        colors=[COLOURS["microgrid"], COLOURS["cell"]],
+        step="post",
     )
-    axes.set_title("What the microgrids' buyers took, kW", loc="left")
-    axes.legend(loc="upper left", frameon=False, ncols=3, fontsize=8.5)
+    axes.set_title("What the microgrids' buyers took on 2016-05-25 (UTC), kW", loc="left")
+    axes.legend(loc="upper left", frameon=False, ncols=2, fontsize=8.5)
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
 
 
@@ -110,9 +108,12 @@ def draw_prices(axes: Axes, results: Results) -> None:
     slots = day(results.slots())
     for (name, price), colour in zip(microgrids.items(), MICROGRID_COLOURS, strict=False):
         axes.step(price.index, price, where="post", color=colour, linewidth=1.4, label=name)
-    for name, label in (("retail_price", "retail"), ("feed_in_price", "feed-in")):
+    for name, label, above in (
+        ("retail_price", "retail", 0.01),
+        ("feed_in_price", "feed-in", -0.035),
+    ):
         axes.step(slots.index, slots[name], where="post", color=COLOURS["retail"], linestyle="--")
-        axes.annotate(label, (slots.index[2], slots[name].iloc[2] + 0.008), color="#666666")
+        axes.annotate(label, (slots.index[2], slots[name].iloc[2] + above), color="#666666")
     axes.set_title("Price in each microgrid, EUR/kWh", loc="left")
     axes.set_ylim(-0.01, 0.37)
 
