@@ -5,7 +5,7 @@ slot would cost more than solving it, so `compile_program` walks it once: every 
 mutable `pyomo.environ.Param` becomes one coordinate of a vector *theta*, and the cost vector,
 column bounds and row bounds become sparse affine maps of theta::
 
-    minimise  (c0 + C theta)' x
+    minimise  (c0 + C theta)' x + constant + k' theta
     subject to  rl0 + RL theta <= A x <= ru0 + RU theta,   lb0 + LB theta <= x <= ub0 + UB theta
 
 The matrix A must not depend on theta. A slot sets theta with numpy and calls `solve`.
@@ -23,6 +23,7 @@ import pyomo.environ as pe
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pyomo.common.collections import ComponentSet
+from pyomo.common.errors import DeveloperError
 from pyomo.core.expr.visitor import identify_mutable_parameters, replace_expressions
 from pyomo.repn.linear import LinearRepnVisitor
 from pyomo.repn.parameterized import ParameterizedLinearRepnVisitor
@@ -73,8 +74,7 @@ class LinearForm:
     """The data of a compiled program: matrix, and affine maps of theta.
 
     `cost`, `column_lower` and `column_upper` have one entry per column, `row_lower` and
-    `row_upper` one per row; `sense` is +1 for a minimisation and -1 for a maximisation (the
-    stored problem is always a minimisation).
+    `row_upper` one per row, `offset` a single one: the constant of the objective.
     """
 
     matrix: sp.csc_matrix
@@ -83,7 +83,7 @@ class LinearForm:
     column_upper: AffineMap
     row_lower: AffineMap
     row_upper: AffineMap
-    sense: float
+    offset: AffineMap
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class _Walker:
     def _depends_on_theta(self, expression: Any) -> bool:
         return any(id(p) in self._coordinate for p in identify_mutable_parameters(expression))
 
-    def affine(self, expression: Any) -> Affine:
+    def affine(self, expression: Any, where: str) -> Affine:
         """Return (constant, terms in theta) of an expression without variables."""
         if isinstance(expression, int | float | np.number):
             return float(expression), []
@@ -169,9 +169,12 @@ class _Walker:
             return 0.0, [(coordinate, 1.0)]
         if not expression.is_expression_type():
             return float(pe.value(expression)), []
-        form = self._plain.walk_expression(replace_expressions(expression, self._substitute))
+        try:
+            form = self._plain.walk_expression(replace_expressions(expression, self._substitute))
+        except DeveloperError as error:
+            raise MarketError(f"{where}: {expression} cannot be read: {error}") from error
         if form.nonlinear is not None:
-            raise MarketError(f"the expression {expression} is not linear in its parameters")
+            raise MarketError(f"{where}: {expression} is not linear in the mutable parameters")
         terms = [(self._coordinate[key], value) for key, value in form.linear.items()]
         return float(form.constant), terms
 
@@ -185,6 +188,15 @@ class _Walker:
         if form.nonlinear is not None:
             raise MarketError(f"{where} is not linear; only linear programs can be compiled")
         return form
+
+
+def _refuse_other_than_free_and_real(variables: list[Any]) -> None:
+    for variable in variables:
+        if not variable.is_continuous() or variable.fixed:
+            kind = "fixed" if variable.fixed else "not continuous"
+            raise MarketError(
+                f"variable {variable.name} is {kind}; only free real variables can be compiled"
+            )
 
 
 def _mutable_parameters(model: pe.ConcreteModel) -> Iterator[tuple[str, list[Any]]]:
@@ -214,6 +226,7 @@ class CompiledProgram:
         self._slices, parameters = self._number_parameters(model)
         self.theta = np.array([pe.value(p) for p in parameters], dtype=np.float64)
         columns = list(model.component_data_objects(pe.Var, active=True))
+        _refuse_other_than_free_and_real(columns)
         rows = list(model.component_data_objects(pe.Constraint, active=True))
         self._column = {id(v): k for k, v in enumerate(columns)}
         self._row = {id(c): k for k, c in enumerate(rows)}
@@ -235,21 +248,23 @@ class CompiledProgram:
         self, model: pe.ConcreteModel, columns: list[Any], rows: list[Any], walker: _Walker
     ) -> LinearForm:
         size = len(self.theta)
-        sense, cost = self._walk_objective(model, len(columns), walker)
+        cost, offset = self._walk_objective(model, len(columns), walker)
         lower, upper = _AffineRows(len(columns), -np.inf), _AffineRows(len(columns), np.inf)
         for k, variable in enumerate(columns):
+            where = f"variable {variable.name}"
             if variable.lower is not None:
-                lower.put(k, *walker.affine(variable.lower))
+                lower.put(k, *walker.affine(variable.lower, where))
             if variable.upper is not None:
-                upper.put(k, *walker.affine(variable.upper))
+                upper.put(k, *walker.affine(variable.upper, where))
         row_lower, row_upper = _AffineRows(len(rows), -np.inf), _AffineRows(len(rows), np.inf)
         entries: list[tuple[int, int, float]] = []
         for k, constraint in enumerate(rows):
             low, body, high = constraint.to_bounded_expression()
-            form = walker.linear(body, f"constraint {constraint.name}")
-            offset = walker.affine(form.constant)
+            where = f"constraint {constraint.name}"
+            form = walker.linear(body, where)
+            inside = walker.affine(form.constant, where)
             for key, coefficient in form.linear.items():
-                value, terms = walker.affine(coefficient)
+                value, terms = walker.affine(coefficient, where)
                 if terms:
                     raise MarketError(
                         f"constraint {constraint.name}: the coefficient of a variable depends on "
@@ -257,9 +272,9 @@ class CompiledProgram:
                     )
                 entries.append((k, self._column[key], value))
             if low is not None:
-                row_lower.put(k, *_minus(walker.affine(low), offset))
+                row_lower.put(k, *_minus(walker.affine(low, where), inside))
             if high is not None:
-                row_upper.put(k, *_minus(walker.affine(high), offset))
+                row_upper.put(k, *_minus(walker.affine(high, where), inside))
         place = np.array([entry[:2] for entry in entries], dtype=np.int64).reshape(-1, 2)
         coefficient = np.array([entry[2] for entry in entries])
         shape = (len(rows), len(columns))
@@ -270,20 +285,26 @@ class CompiledProgram:
             column_upper=upper.map(size),
             row_lower=row_lower.map(size),
             row_upper=row_upper.map(size),
-            sense=sense,
+            offset=offset.map(size),
         )
 
     def _walk_objective(
         self, model: pe.ConcreteModel, n_columns: int, walker: _Walker
-    ) -> tuple[float, _AffineRows]:
-        objective = next(model.component_data_objects(pe.Objective, active=True))
-        sense = 1.0 if objective.sense == pe.minimize else -1.0
-        cost = _AffineRows(n_columns, 0.0)
-        form = walker.linear(objective.expr, "the objective")
+    ) -> tuple[_AffineRows, _AffineRows]:
+        objectives = list(model.component_data_objects(pe.Objective, active=True))
+        if len(objectives) != 1:
+            raise MarketError(
+                f"a model needs exactly one objective, this one has {len(objectives)}"
+            )
+        objective, where = objectives[0], "the objective"
+        if objective.sense != pe.minimize:
+            raise MarketError("the objective must be minimised; turn its sign")
+        cost, offset = _AffineRows(n_columns, 0.0), _AffineRows(1, 0.0)
+        form = walker.linear(objective.expr, where)
+        offset.put(0, *walker.affine(form.constant, where))
         for key, coefficient in form.linear.items():
-            constant, terms = walker.affine(coefficient)
-            cost.put(self._column[key], sense * constant, [(k, sense * v) for k, v in terms])
-        return sense, cost
+            cost.put(self._column[key], *walker.affine(coefficient, where))
+        return cost, offset
 
     def _load(self) -> Any:
         form, theta = self.form, self.theta
@@ -363,10 +384,19 @@ class CompiledProgram:
 
     def update(self) -> None:
         """Evaluate the costs and bounds that follow from theta."""
+        if np.isnan(self.theta).any():
+            self._refuse_parameters()
         moved = self._stacked @ self.theta
         moved += self._stacked_constant
         for part, places, target in self._targets:
             target[places] = moved[part]
+
+    def _refuse_parameters(self) -> None:
+        wrong = [name for name, part in self._slices.items() if np.isnan(self.theta[part]).any()]
+        raise MarketError(f"the parameters {', '.join(wrong)} hold values that are not numbers")
+
+    def _objective(self, values: Floats) -> float:
+        return float(self.cost @ values + self.form.offset(self.theta)[0])
 
     def _solve_with_last_basis(self) -> Solution | None:
         """Return the optimum if the last optimal basis still is one, else None.
@@ -385,16 +415,21 @@ class CompiledProgram:
         reduced = self.cost - self._columns_matrix @ basis.duals
         values = np.where(reduced < -REDUCED_COST_TOLERANCE, self.upper, self.lower)
         values[basis.columns] = 0.0
-        rows = np.where(basis.duals < 0.0, self._row_upper, self._row_lower)
-        _, basic = self._highs.getBasisSolve(rows - self._rows_matrix @ values)
+        rows = np.where(basis.duals < -REDUCED_COST_TOLERANCE, self._row_upper, self._row_lower)
+        right = rows - self._rows_matrix @ values
+        # Where the bound that a reduced cost or dual points to is infinite, HiGHS has to pivot.
+        moving = self._moving_columns
+        if not (np.isfinite(values).all() and np.isfinite(right).all()):
+            return None
+        if (self.lower[moving] > self.upper[moving]).any():
+            return None
+        _, basic = self._highs.getBasisSolve(right)
         low, high = self.lower[basis.columns], self.upper[basis.columns]
-        feasible = (basic >= low - PRIMAL_TOLERANCE) & (basic <= high + PRIMAL_TOLERANCE)
-        # A nonbasic column at an infinite bound makes `basic` infinite or not a number.
-        if not feasible.all():
+        if not ((basic >= low - PRIMAL_TOLERANCE) & (basic <= high + PRIMAL_TOLERANCE)).all():
             return None
         values[basis.columns] = basic
         self.reused += 1
-        return Solution(values, basis.duals, self.form.sense * float(self.cost @ values), False)
+        return Solution(values, basis.duals, self._objective(values), False)
 
     def _priced(self, columns: Indices) -> Basis:
         cost = self.cost[columns]
@@ -428,12 +463,8 @@ class CompiledProgram:
         # A row among the basic variables is an inequality that does not bind: then HiGHS decides.
         if (columns >= 0).all():
             self._basis = Basis(columns.astype(np.int64), self.cost[columns], duals)
-        return Solution(
-            values=np.array(solution.col_value),
-            row_duals=duals,
-            objective=self.form.sense * highs.getObjectiveValue(),
-            cold=cold,
-        )
+        values = np.array(solution.col_value)
+        return Solution(values, duals, self._objective(values), cold)
 
     def _hand_over(self) -> None:
         """Give HiGHS the costs and bounds that changed since it ran last."""

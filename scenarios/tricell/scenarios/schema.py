@@ -309,8 +309,6 @@ class Market(Section):
     """`joint`: one optimisation over all three levels."""
     max_reclearings: Annotated[int, Field(ge=0, le=20)] = 3
     """How often a slot is cleared again if the AC power flow breaks a limit (3)."""
-    ac_feedback: bool = True
-    """Correct the linear grid model by the AC error of the slot before (true)."""
 
 
 class Output(Section):
