@@ -21,7 +21,6 @@ from tests.strategies import (
     unloaded_limits,
 )
 
-from tricell.markets.fair_ties import proportional_point
 from tricell.markets.joint_market import Clearing, JointMarket
 from tricell.markets.orders import OrderBook
 
@@ -159,15 +158,3 @@ def test_a_sequence_of_slots_gives_the_same_bits_again(case: MarketCase) -> None
         one, two = clear(first, case, slot), clear(second, case, slot)
         for name in ("accepted_kw", "net_import_kw", "area_price", "node_price", "flow_kw"):
             assert getattr(one, name).tobytes() == getattr(two, name).tobytes()
-
-
-def test_the_proportional_point_keeps_bounds_and_balances() -> None:
-    """Against the closed form: shares are equal until an order's bound stops it."""
-    row = np.ones((1, 3))
-    size = np.array([1.0, 4.0, 5.0])
-    point = proportional_point(row, np.array([5.0]), np.zeros(3), size, size)
-    assert point == pytest.approx(0.5 * size)
-    # With lower bounds, each gives up the same share of its own range.
-    low = np.array([0.0, 3.0, 0.0])
-    point = proportional_point(row, np.array([6.5]), low, size, size)
-    assert point == pytest.approx(low + 0.5 * (size - low))
