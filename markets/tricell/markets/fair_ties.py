@@ -33,6 +33,10 @@ Bools = NDArray[np.bool_]
 
 MAX_NEWTON_STEPS = 60
 MAX_LIMIT_ROUNDS = 30
+LIMITS_PER_ROUND = 8
+EASE_OF_LIMITS = 1e5
+"""A limit's own column follows the orders this much more easily than an order gives way."""
+FAR_KW = 1e9
 BALANCE_TOLERANCE = 1e-9
 """Error of a balance or limit, relative to its right-hand side (and absolute below 1)."""
 LIMIT_TOLERANCE = 1e-7
@@ -41,19 +45,31 @@ ROUNDING = 1e-13
 SMALLEST_SENSITIVITY = 1e-12
 
 
-def proportional_point(
-    matrix: Floats, right: Floats, lower: Floats, upper: Floats, wish: Floats
-) -> Floats | None:
-    """Return the point of {matrix x = right, lower <= x <= upper} nearest to a wish.
+@dataclass(frozen=True)
+class Wishes:
+    """Columns with bounds, the point that each would take alone, and how easily it gives way.
 
-    Distances are weighed by 1 / (upper - lower), so that columns give way in proportion to their
-    range.
+    The distance of a column to its wish is weighed by 1 / `weight`.
+    """
+
+    lower: Floats
+    upper: Floats
+    wish: Floats
+    weight: Floats
+
+    @classmethod
+    def to_be_served(cls, upper: Floats) -> Wishes:
+        """Orders from 0 to `upper` that want it all and give way in proportion to it."""
+        return cls(np.zeros_like(upper), upper, upper, 0.5 * upper)
+
+
+def proportional_point(matrix: Floats, right: Floats, wishes: Wishes) -> Floats | None:
+    """Return the point of {matrix x = right, lower <= x <= upper} nearest to the wishes.
 
     Parameters
     ----------
     matrix, right : equality constraints, shapes (m, n) and (m,).
-    lower, upper : bounds with ``upper > lower``, shape (n,).
-    wish : the point that each column would take alone, shape (n,).
+    wishes : the n columns.
 
     Returns
     -------
@@ -65,14 +81,14 @@ def proportional_point(
 
     >>> row = np.ones((1, 2))
     >>> full = np.array([2.0, 6.0])
-    >>> proportional_point(row, np.array([4.0]), np.zeros(2), full, full).round(9).tolist()
+    >>> proportional_point(row, np.array([4.0]), Wishes.to_be_served(full)).round(9).tolist()
     [1.0, 3.0]
     """
     # Rows in kW and rows in pu^2 stand side by side: bring all to the same size first.
     size = np.abs(matrix).max(axis=1, initial=0.0)
     size = np.where(size > 0.0, size, 1.0)
     matrix, right = matrix / size[:, None], right / size
-    weight = 0.5 * (upper - lower)
+    lower, upper, wish, weight = wishes.lower, wishes.upper, wishes.wish, wishes.weight
     spread = matrix * weight
     normal = spread @ matrix.T
     ridge = 1e-13 * max(float(np.max(np.diag(normal), initial=0.0)), 1e-9)
@@ -144,6 +160,47 @@ class _Limits:
     upper: Floats
     held: Bools
 
+    def only(self, chosen: list[int]) -> _Limits:
+        """Return some of them."""
+        k = np.array(chosen, dtype=np.int64)
+        return _Limits(self.value[k], self.lower[k], self.upper[k], self.held[k])
+
+
+def fair_point(
+    held: Floats, rows: list[Floats], accepted: Floats, orders: Wishes, limits: _Limits
+) -> Floats | None:
+    """Serve orders in proportion where some quantities are held and others have limits.
+
+    Parameters
+    ----------
+    held : rows of what must stay as it is, shape (m, n).
+    rows : how each limited quantity changes with the orders, shape (n,) each.
+    accepted : what the orders have now, shape (n,).
+    orders : the orders' ranges.
+    limits : the limited quantities now, and their bounds; each becomes a column of its own.
+    """
+    n_held, n_order, n_limit = len(held), len(accepted), len(rows)
+    limited = np.array(rows).reshape(n_limit, n_order)
+    size = np.abs(limited).max(axis=1, initial=0.0)
+    limited = limited / size[:, None]
+    value = limits.value / size
+    low = np.maximum(limits.lower / size, -FAR_KW)
+    high = np.minimum(limits.upper / size, FAR_KW)
+    matrix = np.zeros((n_held + n_limit, n_order + n_limit))
+    matrix[:n_held, :n_order] = held
+    matrix[n_held:, :n_order] = limited
+    matrix[n_held:, n_order:] = -np.eye(n_limit)
+    right = np.concatenate([held @ accepted, limited @ accepted - value])
+    easy = EASE_OF_LIMITS * float(orders.weight.max())
+    wishes = Wishes(
+        lower=np.concatenate([orders.lower, low]),
+        upper=np.concatenate([orders.upper, high]),
+        wish=np.concatenate([orders.wish, np.clip(value, low, high)]),
+        weight=np.concatenate([orders.weight, np.full(n_limit, easy)]),
+    )
+    point = proportional_point(matrix, right, wishes)
+    return None if point is None else point[:n_order]
+
 
 class FairTies:
     """Moves a program's solution to the fair point of its optimal face.
@@ -184,7 +241,7 @@ class FairTies:
         level = np.abs(reduced) <= REDUCED_COST_TOLERANCE
         level &= program.upper[orders] > program.lower[orders] + SMALLEST_RANGE_KW
         tied = np.flatnonzero(level)
-        if len(tied) < 2:
+        if not len(tied):
             return accepted, np.zeros(0)
         moved = self._fair_orders(accepted, tied, self._limits(solution))
         if moved is None:
@@ -210,28 +267,24 @@ class FairTies:
         )
 
     def _fair_orders(self, accepted: Floats, tied: Indices, limits: _Limits) -> Floats | None:
-        program, orders = self._program, self._columns.orders[tied]
-        lower, upper = program.lower[orders], program.upper[orders]
-        rows = self._held_rows(limits.held, tied)
-        change = [0.0] * len(rows)
-        bound: set[int] = set()
+        """Serve tied orders in proportion; limits join as inequalities once a point breaks them."""
+        held = np.array(self._held_rows(limits.held, tied)).reshape(-1, len(tied))
+        orders = Wishes.to_be_served(self._program.upper[self._columns.orders[tied]])
+        watched: list[int] = []
         for _ in range(MAX_LIMIT_ROUNDS):
-            matrix = np.array(rows).reshape(-1, len(tied))
-            right = matrix @ accepted[tied] + np.array(change)
-            point = proportional_point(matrix, right, lower, upper, upper)
+            rows = [self._row(limit)[tied] for limit in watched]
+            point = fair_point(held, rows, accepted[tied], orders, limits.only(watched))
             if point is None:
                 return None
             moved = accepted.copy()
             moved[tied] = point
-            worst = self._worst_limit(moved - accepted, limits)
-            if worst is None:
+            broken = self._broken_limits(moved - accepted, limits)
+            if not broken:
                 return moved
-            limit, distance = worst
-            if limit in bound:
+            new = [k for k in broken if k not in watched and self._row(k)[tied].any()]
+            if not new:
                 return None
-            bound.add(limit)
-            rows.append(self._row(limit)[tied])
-            change.append(distance)
+            watched += new[:LIMITS_PER_ROUND]
         return None
 
     def _held_rows(self, held: Bools, tied: Indices) -> list[Floats]:
@@ -249,18 +302,16 @@ class FairTies:
                 rows[int(above)] = rows[int(above)] - self._exchange_of_order[area][tied]
         return [row for row in rows.values() if row.any()]
 
-    def _worst_limit(self, order_change: Floats, limits: _Limits) -> tuple[int, float] | None:
-        """Find the limit that a move breaks most, and how far it may move at all."""
+    def _broken_limits(self, order_change: Floats, limits: _Limits) -> list[int]:
+        """Find the limits that a move breaks, the worst first."""
         exchange = self._exchange_of_order @ order_change
         now = limits.value + np.concatenate([exchange, self._state_change(order_change)])
         scale = np.maximum(1.0, np.abs(limits.value))
         beyond = np.maximum(limits.lower - now, now - limits.upper) / scale
         beyond[limits.held] = 0.0
-        worst = int(np.argmax(beyond))
-        if beyond[worst] <= LIMIT_TOLERANCE:
-            return None
-        nearest = np.clip(now[worst], limits.lower[worst], limits.upper[worst])
-        return worst, float(nearest - limits.value[worst])
+        broken = np.flatnonzero(beyond > LIMIT_TOLERANCE)
+        worst_first: list[int] = broken[np.argsort(-beyond[broken], kind="stable")].tolist()
+        return worst_first
 
     def _state_change(self, order_change: Floats) -> Floats:
         return np.asarray(-self._factor.solve(self._orders_in_network @ order_change))
