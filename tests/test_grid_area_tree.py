@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,17 @@ def test_networks_without_transformers_can_be_cut_at_lines() -> None:
     assert tree.level.tolist() == [2, 1, 1]
     assert tree.connection_trafos == ((), (("line", 5),), (("line", 24),))
     assert tree.n_bus.sum() == 33
+
+
+@pytest.mark.parametrize(("vn_kv", "levels"), [(110.0, [3, 2, 1, 1]), (0.4, [1, 1, 1, 1])])
+def test_each_cut_lowers_the_level_down_to_microgrids(vn_kv: float, levels: list[int]) -> None:
+    net = pp.create_empty_network()
+    buses = [pp.create_bus(net, vn_kv) for _ in range(4)]
+    pp.create_ext_grid(net, buses[0])
+    for start, end in pairwise(buses):
+        pp.create_line(net, start, end, 1.0, LV_LINE)
+    pp.create_load(net, buses[0], 0.01)
+    assert cut_areas(net, cut_lines=[0, 1, 2]).level.tolist() == levels
 
 
 def test_a_cut_line_that_separates_nothing_is_refused() -> None:

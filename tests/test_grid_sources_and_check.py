@@ -190,6 +190,7 @@ def add_dead_bus(net: Any) -> None:
         (swap_voltage_limits, "error", "bus", "min_vm_pu is above max_vm_pu"),
         (add_impedance_load, "warning", "load", "treated as constant power"),
         (add_generator, "warning", "gen", "Newton"),
+        (add_generator, "warning", "gen", "no part in trading: its power is in no bill and in no"),
         (add_dcline, "error", "dcline", "cannot be modelled"),
         (add_asymmetric_load, "warning", "asymmetric_load", "balanced"),
         (add_dead_bus, "warning", "bus", "nothing is connected"),

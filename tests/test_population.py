@@ -315,7 +315,7 @@ def test_a_slot_of_agent_power_costs_less_than_a_twentieth_of_a_millisecond() ->
     [
         ("2016-12-31T23:45:00", 2, 900, "cover 2016-01-01T00:00:00 to 2017-01-01T00:00:00"),
         ("2015-12-31T23:45:00", 2, 900, "Choose a horizon inside"),
-        ("2016-01-01T00:00:00", 2, 3600, "have a step of 900 s"),
+        ("2016-01-01T00:00:00", 2, 3600, r"have 15 min steps.*: set time\.step_minutes to 15\.$"),
         ("2016-01-01T00:05:00", 2, 900, "between two rows"),
     ],
 )
@@ -456,6 +456,44 @@ def test_wrong_values_and_times_are_named(
 ) -> None:
     with pytest.raises(DataError, match=message):
         read_own(tmp_path, own_table(**changes))
+
+
+def test_profiles_of_ones_own_may_be_resampled_to_the_slots(tmp_path: Path) -> None:
+    profiles = read_own(tmp_path, own_table()).profiles
+    with pytest.raises(DataError, match=r"step of 900 s.*or resample the profiles to 3600 s"):
+        profiles.first_row(JANUARY, 1, 3600)
+
+
+@pytest.mark.parametrize("unit", ["kw", "relative"])
+def test_generation_written_negative_is_refused_but_standby_is_not(
+    tmp_path: Path, unit: str
+) -> None:
+    standby = read_own(tmp_path, own_table(Roof=[-0.01, -0.01, -0.01, 2]), unit=unit)
+    generation_kw = AgentPower(standby).block(0, 4).p_generation_available_kw[:, 0]
+    np.testing.assert_allclose(generation_kw[3], 2 if unit == "kw" else 10)
+    message = r"own\.csv: the column 'Roof' .*net\.sgen 'Roof'.*generation is written positive"
+    with pytest.raises(DataError, match=message):
+        read_own(tmp_path, own_table(Roof=[0, 0, -1, -2]), unit=unit)
+
+
+def test_a_column_with_the_name_of_several_elements_is_refused(tmp_path: Path) -> None:
+    net = own_net()
+    net.sgen["name"] = "House"
+    net.load.index = pd.Index([7, 9])
+    listed = r"'House' has the name of 2 elements: net\.load index 7, net\.sgen index 0\. Rename"
+    with pytest.raises(DataError, match=listed):
+        read_own(tmp_path, own_table(), net=net)
+    net = own_net()
+    net.load["name"] = "House"
+    with pytest.raises(DataError, match=r"2 elements.*into their profile column"):
+        read_own(tmp_path, own_table(), net=net)
+
+
+def test_elements_of_one_name_may_share_a_column_through_their_profile(tmp_path: Path) -> None:
+    net = own_net()
+    net.load["name"] = net.load["profile"] = "House"
+    day = AgentPower(read_own(tmp_path, own_table(), net=net)).block(0, 4)
+    np.testing.assert_allclose(day.p_load_kw, [[0, 0], [2, 5], [4, 10], [0, 0]])
 
 
 def test_missing_columns_are_all_named_with_the_closest_match(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Transformers are the borders. What is galvanically connected, through lines and closed switches,
 is one area; a transformer in service with closed switches joins an area to the one that feeds
 it. The nominal voltage names the level: below 1 kV a *microgrid*, below 60 kV a *cell*, above
-that a *multi-cell*. Networks without transformers can be cut at named lines instead.
+that a *multi-cell*; no area stands above the one that feeds it. Networks without transformers can
+be cut at named lines instead, and a cut lowers the level (see `cut_areas`).
 
 A busbar that only brings in the external grid (SimBench's 110 kV stub of a medium-voltage grid)
 is no area: the transformers there are the grid connection of the area below. If it feeds several
@@ -124,7 +125,8 @@ def cut_areas(
         Any network; it is not changed.
     cut_lines : sequence of int
         Row positions in ``net.line`` that are borders as well. The area behind such a line
-        stands one level lower than the one before it.
+        stands at least one level below the one before it, even at the same voltage (a cell behind
+        a cut becomes a microgrid); a microgrid behind a microgrid stays a microgrid.
     merge_by_substation : bool
         Join parts of one nominal voltage whose buses name the same substation, such as the two
         busbar sections of SimBench's MV3.101.

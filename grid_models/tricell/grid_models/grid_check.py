@@ -201,8 +201,9 @@ def _voltage_controlled_generators(net: pp.pandapowerNet) -> Iterator[GridFindin
             rows,
             severity="warning",
             message="the generator holds a voltage",
-            treatment="it runs at its fixed p_mw, and every power flow takes the slower Newton "
-            "method; use sgen for speed",
+            treatment="it runs at its fixed p_mw and takes no part in trading: its power is in no "
+            "bill and in no area import; every power flow takes the slower Newton method. Use sgen "
+            "to let it trade, and for speed",
         )
     rows = np.flatnonzero(_in_service(net, "xward"))
     if len(rows):

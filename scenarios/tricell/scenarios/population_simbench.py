@@ -290,7 +290,9 @@ def _profiles(tables: dict[str, pd.DataFrame], columns: tuple[str, ...]) -> Prof
             "keeps them."
         )
     _require_numbers(values, columns, start, step_s)
-    return Profiles(values, columns, start, step_s, SIMBENCH_SOURCE, SIMBENCH_LICENCE)
+    return Profiles(
+        values, columns, start, step_s, SIMBENCH_SOURCE, SIMBENCH_LICENCE, step_is_fixed=True
+    )
 
 
 def _clock(time: pd.Series[Any]) -> tuple[np.datetime64, int, int]:

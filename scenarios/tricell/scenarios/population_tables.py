@@ -6,14 +6,16 @@ belongs to the customer of its bus with the least PV; other generators are produ
 not a schedule.
 
 A profile is found by the element's name (a column ``Load 7``) or else by the text in the
-``profile`` column of ``net.load`` and ``net.sgen``. Profiles are relative (times ``p_mw``) or
-absolute in kW. Reactive power follows a column ``<name>_q`` where there is one, and else keeps
+``profile`` column of ``net.load`` and ``net.sgen``. A name finds a column for one element only, a
+profile may be shared. Profiles are relative (times ``p_mw``) or absolute in kW; generation is
+written positive. Reactive power follows a column ``<name>_q`` where there is one, and else keeps
 the power factor of the element's ``p_mw`` and ``q_mvar``.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -183,14 +185,20 @@ def population_from_table(
     Raises
     ------
     DataError
-        If elements have no column (all of them are counted) or a column holds a gap.
+        If elements have no column (all of them are counted), several elements have the name of
+        one column, a column holds a gap, or generation is written negative.
     """
     _require_columns(net, table)
+    _require_one_element_by_name(net, table)
 
     def columns_of(row: ElementRow) -> tuple[str, str]:
         p_column = row.name if row.name in table.series else row.profile
         q_column = f"{p_column}_q" if f"{p_column}_q" in table.series else p_column
         return p_column, q_column
+
+    for row in element_rows(net, "sgen"):
+        rated_kw = row.p_kw if unit == "relative" else 1.0
+        _require_positive_generation(table, columns_of(row)[0], row, rated_kw)
 
     def in_unit(row: ElementRow) -> ElementRow:
         if unit == "relative":
@@ -267,6 +275,39 @@ def _require_columns(net: Any, table: TimeTable) -> None:
             f"{table.source} has no column for {len(missing)} elements of the network: {listed}"
             f"{'; ...' if len(missing) > 5 else ''}. Name a column like the element, or put the "
             "name of a column into the element's profile column."
+        )
+
+
+def _require_one_element_by_name(net: Any, table: TimeTable) -> None:
+    elements: dict[str, list[str]] = defaultdict(list)
+    only_by_name: set[str] = set()
+    for kind in ("load", "sgen"):
+        for row in element_rows(net, kind):
+            if row.name in table.series:
+                elements[row.name].append(f"net.{kind} index {net[kind].index[row.position]}")
+                if row.profile != row.name:
+                    only_by_name.add(row.name)
+    for name in table.series:
+        found = elements.get(name, [])
+        if len(found) > 1 and name in only_by_name:
+            raise DataError(
+                f"{table.source}: the column {name!r} has the name of {len(found)} elements: "
+                f"{', '.join(found[:5])}{', ...' if len(found) > 5 else ''}. Rename elements so "
+                f"that one is left, or, if all of them follow this column, put {name!r} into "
+                "their profile column, which may be shared."
+            )
+
+
+def _require_positive_generation(
+    table: TimeTable, column: str, row: ElementRow, rated_kw: float
+) -> None:
+    """Refuse a column that takes more energy than it gives; standby at night may be negative."""
+    values = table.column(column)
+    if rated_kw > 0 and values.sum() < 0:
+        raise DataError(
+            f"{table.source}: the column {column!r} of the generator net.sgen {row.name!r} is "
+            f"mostly below zero (mean {values.mean():.3g}), but generation is written positive. "
+            "Turn the sign of the column, or make the element a load if it consumes."
         )
 
 

@@ -200,6 +200,8 @@ class Profiles:
         Length of an interval, s.
     source, licence : str
         Where the data come from and under which terms.
+    step_is_fixed : bool
+        Whether the data set comes with this step only, so that the scenario has to follow it.
     """
 
     values: NDArray[np.float32]
@@ -208,6 +210,7 @@ class Profiles:
     step_s: int
     source: str = ""
     licence: str = ""
+    step_is_fixed: bool = False
 
     @property
     def end(self) -> np.datetime64:
@@ -237,11 +240,7 @@ class Profiles:
             If the step differs, the start falls between two rows or the profiles are too short.
         """
         if step_s != self.step_s:
-            raise DataError(
-                f"The profiles of {self.source or 'this scenario'} have a step of {self.step_s} s, "
-                f"but the scenario's slots last {step_s} s. Set the slot length to {self.step_s} s "
-                f"or resample the profiles to {step_s} s."
-            )
+            raise DataError(self._step_differs(step_s))
         offset_s = int((start.astype("datetime64[s]") - self.start) / np.timedelta64(1, "s"))
         row, remainder = divmod(offset_s, step_s)
         if row < 0 or row + slots > len(self.values):
@@ -258,6 +257,18 @@ class Profiles:
                 f"Move the start by {remainder} s to an earlier time."
             )
         return row
+
+    def _step_differs(self, step_s: int) -> str:
+        if self.step_is_fixed:
+            return (
+                f"{self.source} profiles have {self.step_s / 60:g} min steps, but the scenario's "
+                f"slots last {step_s / 60:g} min: set time.step_minutes to {self.step_s / 60:g}."
+            )
+        return (
+            f"The profiles of {self.source or 'this scenario'} have a step of {self.step_s} s, "
+            f"but the scenario's slots last {step_s} s. Set the slot length to {self.step_s} s "
+            f"or resample the profiles to {step_s} s."
+        )
 
 
 @dataclass(frozen=True)
