@@ -83,6 +83,8 @@ class BillSummary:
     median_saving_eur: float
     worst_agent: str
     worst_saving_eur: float
+    stored_kwh: float | None = None
+    stored_no_trading_kwh: float | None = None
 
     @property
     def saving_share(self) -> float | None:
@@ -314,6 +316,8 @@ def _bills(results: Results) -> BillSummary | None:
         median_saving_eur=float(bills["saving"].median()),
         worst_agent=str(worst["agent"]),
         worst_saving_eur=float(worst["saving"]),
+        stored_kwh=_figure(results, "stored_energy_end"),
+        stored_no_trading_kwh=_figure(results, "stored_energy_end_no_trading"),
     )
 
 
@@ -356,3 +360,10 @@ def _warnings(results: Results) -> tuple[WarningSummary, ...]:
 def _first_message(rows: pd.DataFrame) -> str:
     element, message = str(rows["element"].iloc[0]), str(rows["message"].iloc[0])
     return f"{element}: {message}" if element else message
+
+
+def _figure(results: Results, name: str) -> float | None:
+    """Return a figure of the whole run, None where the file has none."""
+    if "kpi" not in results.tables:
+        return None
+    return results.kpis.get(layout.RUN_SCOPE, {}).get(name)

@@ -135,12 +135,7 @@ def _grid_table(grid: GridSummary, slots: int) -> Table:
     table.add_row("highest line load", _extreme(grid.line, "{:.1f} %"))
     table.add_row("highest trafo load", _extreme(grid.trafo, "{:.1f} %"))
     if grid.breach_kwh is not None:
-        cost = (
-            "" if grid.breach_cost_eur is None else f", priced at {grid.breach_cost_eur:,.2f} EUR"
-        )
-        breach = f"{_energy(grid.breach_kwh)} kWh{cost}" if _any(grid.breach_kwh) else "none"
-        style = _if_any(grid.breach_kwh, BAD)
-        table.add_row("breached by market", Text(breach, style=style))
+        table.add_row("breached by market", _breach(grid.breach_kwh, grid.breach_cost_eur))
     table.add_row("linear model vs AC", _gap(grid))
     table.add_row("re-clearings", _number(grid.reclearings))
     table.add_row("tap steps", _number(grid.tap_moves))
@@ -170,6 +165,15 @@ def _verdict(grid: GridSummary, slots: int) -> Text:
     return text
 
 
+def _breach(kwh: float, cost_eur: float | None) -> Text:
+    """Say what limits the market gave up: power, or (at a cost without power) voltage."""
+    cost = 0.0 if cost_eur is None else cost_eur
+    if not _any(kwh) and not _any(cost):
+        return Text("none")
+    what = f"{_energy(kwh)} kWh of power" if _any(kwh) else "voltage limits"
+    return Text(f"{what}, priced at {cost:,.2f} EUR (see warnings)", style=BAD)
+
+
 def _gap(grid: GridSummary) -> str:
     gaps = []
     if grid.ac_gap_pu is not None:
@@ -195,6 +199,10 @@ def _bill_table(bills: BillSummary) -> Table:
     table.add_row("median saving", _euros(bills.median_saving_eur))
     worst = f"{bills.worst_agent}, saving {_euros(bills.worst_saving_eur)}"
     table.add_row("worst-off agent", worst)
+    stored, alone = bills.stored_kwh, bills.stored_no_trading_kwh
+    if stored is not None and alone is not None and (_any(stored) or _any(alone)):
+        text = f"{_energy(stored)} kWh at the end, {_energy(alone)} without trading; in no bill"
+        table.add_row("in batteries", text)
     return table
 
 

@@ -132,6 +132,7 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
             strategy=make_strategy(world.scenario.participants.battery),
             prices=world.prices,
             local_fee=fee[population.batteries.agent],
+            first_slot_of_day=_slots_since_midnight(time.start_utc, time.step_s),
         ),
         "market": MarketSettings(
             market=world.market,
@@ -150,10 +151,15 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
             limits=world.limits,
             names=world.names,
             fixed_taps=world.fixed_taps,
+            start=time.start_utc,
             max_reclearings=world.scenario.market.max_reclearings,
         ),
         "recorder": RecorderSettings(world.recorder_layout(), sink),
     }
+
+
+def _slots_since_midnight(start: np.datetime64, step_s: int) -> int:
+    return int((start - start.astype("datetime64[D]")) // np.timedelta64(step_s, "s"))
 
 
 SIMULATORS: Mapping[str, type[SlotSimulator[Any]]] = {

@@ -83,8 +83,11 @@ class ResultsSink:
         self._append_trades(block)
         agent, slot = block.series["agent"], block.series["slot"]
         self._net.append(area["p_import"][:, 0] * self._hours)
-        self._load.append(agent["p_load"].sum(axis=1) * self._hours)
-        self._generation.append(np.maximum(agent["p_pv"], 0.0).sum(axis=1) * self._hours)
+        # Negative load feeds in, negative generation consumes.
+        load = np.maximum(agent["p_load"], 0.0) + np.maximum(-agent["p_pv"], 0.0)
+        generation = np.maximum(agent["p_pv"], 0.0) + np.maximum(-agent["p_load"], 0.0)
+        self._load.append(load.sum(axis=1) * self._hours)
+        self._generation.append(generation.sum(axis=1) * self._hours)
         self._verdicts.append(slot["verdict"].copy())
         money = block.settlement
         self._money.append(
@@ -190,6 +193,12 @@ class ResultsSink:
             ("retailer_receives", float(retailer), "EUR"),
             ("network_operator_receives", float(operator), "EUR"),
             ("limits_met_share", met, "1"),
+            ("stored_energy_end", float(recorder.stored_kwh.sum()), "kWh"),
+            (
+                "stored_energy_end_no_trading",
+                float(recorder.reference.stored_kwh.sum()),
+                "kWh",
+            ),
         ]
         return {
             "name": [name for name, _, _ in figures],
@@ -206,6 +215,13 @@ class ResultsSink:
         ]
         notes = [_Warning("data", "", note) for note in world.population.notes]
         said = [_Warning(kind, name, text, 0, count) for kind, name, text, count in self.warnings]
+        market = world.market
+        if market.unresolved_ties:
+            text = "orders that tie were left as the solver served them, not in proportion"
+            said.append(_Warning("market: ties", "", text, 0, market.unresolved_ties))
+        if market.elastic_slots:
+            text = "the market had no solution within all limits and breached some at their price"
+            said.append(_Warning("market: limits", "", text, 0, market.elastic_slots))
         rows = [*findings, *notes, *said, *_breach_warnings(world, breaches)]
         time = world.scenario.time
         starts = time.start_utc.astype("datetime64[s]").astype(np.int64)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tricell.errors import PowerFlowError
 from tricell.grid_models.ac_feedback import AcFeedback
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
@@ -62,6 +63,7 @@ class GridSettings:
     limits : limits and tolerances.
     names : names of buses, lines and transformers.
     fixed_taps : tap positions in the data, per row of the transformer table.
+    start : start of slot 0, UTC.
     max_reclearings : how often a slot may be cleared again.
     """
 
@@ -72,6 +74,7 @@ class GridSettings:
     limits: OperatingLimits
     names: GridNames
     fixed_taps: NDArray[np.int64]
+    start: np.datetime64
     max_reclearings: int
 
 
@@ -93,6 +96,7 @@ class GridSimulator(SlotSimulator[GridSettings]):
         self._grid, self._linear = settings.grid, settings.linear
         self._controller, self._feedback = settings.controller, settings.feedback
         self._limits, self._names = settings.limits, settings.names
+        self._start = settings.start
         self._fixed_taps, self._max_reclearings = settings.fixed_taps, settings.max_reclearings
         self._rating_kva = _edge_rating_kva(settings.grid, settings.linear)
         rows = [tap.row for tap in settings.controller.tap_changers]
@@ -110,7 +114,11 @@ class GridSimulator(SlotSimulator[GridSettings]):
     def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
         """Solve the AC power flow of a schedule and judge it."""
         schedule: Schedule = self.parent_input(inputs, "schedule")
-        state = self._controller.regulate(schedule.p_node_kw, schedule.q_node_kvar)
+        try:
+            state = self._controller.regulate(schedule.p_node_kw, schedule.q_node_kvar)
+        except PowerFlowError as error:
+            when = self._start + np.timedelta64(slot * self.step_s, "s")
+            raise PowerFlowError(f"Slot {slot} ({when} UTC): {error}") from error
         clearing = schedule.clearing
         correction = self._feedback.correction(state, clearing.flow_kw, schedule.q_node_kvar)
         breach = self._breach(state, schedule)

@@ -24,11 +24,12 @@ class NoTradingReference:
     Attributes
     ----------
     bill_eur : per agent, positive is paid.
+    stored_kwh : energy in each battery after the last slot.
     """
 
     def __init__(self, batteries: Batteries, n_agent: int) -> None:
         self._batteries = batteries
-        self._soc_kwh = batteries.soc0_kwh.copy()
+        self.stored_kwh = batteries.soc0_kwh.copy()
         self.bill_eur = np.zeros(n_agent)
 
     def add(
@@ -53,6 +54,6 @@ class NoTradingReference:
         """Power of all batteries per agent in one slot."""
         batteries = self._batteries
         own = own_surplus_of_batteries(batteries, surplus_kw)
-        power = greedy_power(batteries, self._soc_kwh, own, hours)
-        self._soc_kwh = apply_power(batteries, self._soc_kwh, power, hours)
+        power = greedy_power(batteries, self.stored_kwh, own, hours)
+        self.stored_kwh = apply_power(batteries, self.stored_kwh, power, hours)
         return sum_by_key(batteries.agent, power, len(surplus_kw))

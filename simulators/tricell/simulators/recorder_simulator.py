@@ -19,6 +19,7 @@ from tricell.grid_models.arrays import sum_by_key, take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
 from tricell.markets.settlement import ClearedBlock, Settlement, TradingAreas, settle
+from tricell.simulators.battery import apply_power
 from tricell.simulators.grid_simulator import (
     FLOW_BREACH_TOLERANCE_KW,
     VOLTAGE2_BREACH_TOLERANCE,
@@ -164,6 +165,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
     bills : settlement component -> sum per agent, EUR or kWh.
     reference : bills without trading.
     curtailed_kwh : per agent.
+    stored_kwh : energy in each battery after the last slot.
     breaches : what the market had to give up, per edge and per node.
     slots_done : slots handed to the sink or waiting for it.
     settle_seconds, write_seconds, flushes : time in settlement and in the sink, and how often.
@@ -179,6 +181,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         layout, n_agent = settings.layout, len(settings.layout.agent_node)
         self.bills: dict[str, Floats] = {}
         self.curtailed_kwh = np.zeros(n_agent)
+        self.stored_kwh = layout.batteries.soc0_kwh
         self.breaches = Breaches(layout.linear.n_edge, layout.linear.n_node)
         self.reference = NoTradingReference(layout.batteries, n_agent)
         self.settle_seconds = self.write_seconds = 0.0
@@ -217,6 +220,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._keep("area", area)
         self._keep("slot", self._slot_values(slot, schedule, report))
         self.breaches.add(slot, clearing.flow_breach_kw, clearing.voltage2_breach)
+        self._last = schedule
         self._row += 1
         self.slots_done += 1
         if self._row == SLOTS_PER_BLOCK or self.slots_done == self.layout.n_slot:
@@ -244,6 +248,10 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._account(block)
         settled = perf_counter()
         self._sink.write(block)
+        last = self._last
+        self.stored_kwh = apply_power(
+            self.layout.batteries, last.storage.soc_kwh, last.battery_kw, self.layout.hours
+        )
         self._row = 0
         self.flushes += 1
         self.settle_seconds += settled - started

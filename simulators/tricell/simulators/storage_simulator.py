@@ -38,6 +38,7 @@ class StorageSettings:
     strategy : turns states and prices into orders.
     prices : prices that the strategies know.
     local_fee : network fee of each battery's own area, EUR/kWh.
+    first_slot_of_day : slots between midnight UTC and the start of the run.
     """
 
     batteries: Batteries
@@ -45,6 +46,7 @@ class StorageSettings:
     strategy: BatteryStrategy
     prices: PriceSeries
     local_fee: Floats
+    first_slot_of_day: int
 
 
 class StorageSimulator(SlotSimulator[StorageSettings]):
@@ -64,6 +66,7 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         self._batteries, self._names = settings.batteries, settings.names
         self._strategy, self._prices = settings.strategy, settings.prices
         self._local_fee = settings.local_fee
+        self._first_slot_of_day = settings.first_slot_of_day
         self._slots_per_day = 86_400 // self.step_s
         self._soc_kwh = settings.batteries.soc0_kwh.copy()
 
@@ -94,11 +97,13 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
 
     def _known_prices(self, slot: int) -> KnownPrices:
         retail = self._prices.retail
-        day_start = slot - slot % self._slots_per_day
+        since_midnight = (slot + self._first_slot_of_day) % self._slots_per_day
+        day_start, day_end = slot - since_midnight, slot - since_midnight + self._slots_per_day
+        day_start = max(day_start, 0)
         return KnownPrices(
             retail_eur_per_kwh=float(retail[slot]),
             feed_in_eur_per_kwh=float(self._prices.feed_in[slot]),
             local_fee_eur_per_kwh=self._local_fee,
-            day_retail_eur_per_kwh=retail[day_start : day_start + self._slots_per_day],
+            day_retail_eur_per_kwh=retail[day_start:day_end],
             slot_of_day=slot - day_start,
         )
