@@ -146,6 +146,11 @@ class ElectricalGrid:
         """Number of branches."""
         return len(self.branch_from)
 
+    @property
+    def transformer_branch(self) -> IntArray:
+        """Branch of each row of ``net.trafo``, then the high winding of each of ``net.trafo3w``."""
+        return np.concatenate([self.trafo_branch, self.trafo3w_branch[:, 0]])
+
     @cached_property
     def base_current_from_ka(self) -> FloatArray:
         """Current of 1 pu at the from end of each branch [kA]."""

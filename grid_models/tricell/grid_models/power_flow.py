@@ -215,6 +215,11 @@ class PowerFlowState:
         worst: FloatArray = windings.max(axis=1, initial=0.0)
         return worst
 
+    @property
+    def transformer_loading_percent(self) -> FloatArray:
+        """Loading per row of ``net.trafo``, then of ``net.trafo3w`` [percent]."""
+        return np.concatenate([self.trafo_loading_percent, self.trafo3w_loading_percent])
+
     @cached_property
     def slack_power_kva(self) -> ComplexArray:
         """Complex power that the external grid delivers at each slack node [kW + j kvar]."""

@@ -291,7 +291,11 @@ def _edge_name(world: World, edge: int) -> str:
     named = []
     for branch in np.flatnonzero(world.linear.branch_edge == edge):
         kind, row = BranchKind(int(grid.branch_kind[branch])), int(grid.branch_row[branch])
-        table = {BranchKind.LINE: names.line, BranchKind.TRAFO: names.trafo}.get(kind)
+        table = {
+            BranchKind.LINE: names.line,
+            BranchKind.TRAFO: names.trafo,
+            BranchKind.TRAFO3W: names.trafo[len(world.net.trafo) :],
+        }.get(kind)
         named.append(table[row] if table is not None else f"{kind.name.lower()} {row}")
     return " + ".join(named)
 
@@ -329,7 +333,11 @@ def _agent_table(world: World) -> Columns:
 
 def _area_table(world: World) -> Columns:
     tree, net = world.tree, world.net
-    names = {"trafo": world.names.trafo, "line": world.names.line}
+    names = {
+        "trafo": world.names.trafo,
+        "trafo3w": world.names.trafo[len(net.trafo) :],
+        "line": world.names.line,
+    }
     feeders = [
         " ".join(
             names[table][row] if table in names else f"{table} {row}" for table, row in connections
@@ -408,10 +416,13 @@ def _line_table(world: World) -> Columns:
 
 
 def _trafo_table(world: World) -> Columns:
-    trafo = world.net.trafo
-    high, low = _rows(world.net, "trafo", "hv_bus"), _rows(world.net, "trafo", "lv_bus")
-    rating = trafo["sn_mva"] * trafo["df"] * trafo["parallel"] * 1e3
-    set_points = np.full(len(trafo), np.nan)
+    """List transformers with two windings, then those with three by high and low end."""
+    net = world.net
+    two, three = net.trafo, net.trafo3w
+    high = np.concatenate([_rows(net, "trafo", "hv_bus"), _rows(net, "trafo3w", "hv_bus")])
+    low = np.concatenate([_rows(net, "trafo", "lv_bus"), _rows(net, "trafo3w", "lv_bus")])
+    rating = [*(two["sn_mva"] * two["df"] * two["parallel"]), *three["sn_hv_mva"]]
+    set_points = np.full(len(high), np.nan)
     for tap in world.controller.tap_changers:
         set_points[tap.row] = tap.set_point_pu
     return {
@@ -420,15 +431,13 @@ def _trafo_table(world: World) -> Columns:
         "area": _area_ids(world, low),
         "hv_bus": [world.names.bus[row] for row in high],
         "lv_bus": [world.names.bus[row] for row in low],
-        "rating": rating.to_numpy(dtype=np.float64),
-        "loading_max": _limit_percent(world, world.grid.trafo_branch),
-        "tap_min": _whole(trafo, "tap_min"),
-        "tap_max": _whole(trafo, "tap_max"),
-        "tap_neutral": _whole(trafo, "tap_neutral"),
+        "rating": np.array(rating, dtype=np.float64) * 1e3,
+        "loading_max": _limit_percent(world, world.grid.transformer_branch),
+        **{tap: _whole(two, three, tap) for tap in ("tap_min", "tap_max", "tap_neutral")},
         "vm_set": set_points,
     }
 
 
-def _whole(table: Any, column: str) -> NDArray[np.int64]:
-    values = table[column].to_numpy(dtype=np.float64)
+def _whole(two: Any, three: Any, column: str) -> NDArray[np.int64]:
+    values = np.concatenate([t[column].to_numpy(dtype=np.float64) for t in (two, three)])
     return np.where(np.isnan(values), 0.0, values).astype(np.int64)

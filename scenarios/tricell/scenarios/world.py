@@ -107,7 +107,8 @@ class World:
     @property
     def fixed_taps(self) -> NDArray[np.int64]:
         """Tap positions in the data, per row of the transformer table; 0 where there is none."""
-        positions = self.net.trafo["tap_pos"].to_numpy(dtype=np.float64)
+        tables = (self.net.trafo, self.net.trafo3w)
+        positions = np.concatenate([t["tap_pos"].to_numpy(dtype=np.float64) for t in tables])
         return np.where(np.isnan(positions), 0.0, positions).astype(np.int64)
 
     @property
@@ -232,7 +233,7 @@ def _grid_names(net: Any) -> GridNames:
     return GridNames(
         bus=unique_names(list(net.bus["name"]), "bus"),
         line=unique_names(list(net.line["name"]), "line"),
-        trafo=unique_names(list(net.trafo["name"]), "trafo"),
+        trafo=unique_names([*net.trafo["name"], *net.trafo3w["name"]], "trafo"),
     )
 
 

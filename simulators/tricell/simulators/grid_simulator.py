@@ -26,7 +26,7 @@ VOLTAGE2_BREACH_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class GridNames:
-    """Unique names of the rows of the network's tables."""
+    """Unique names of the rows of the network's tables; `trafo` ends with ``net.trafo3w``."""
 
     bus: tuple[str, ...]
     line: tuple[str, ...]
@@ -144,7 +144,7 @@ class GridSimulator(SlotSimulator[GridSettings]):
         if name == "line_loading":
             return state.line_loading_percent
         if name == "trafo_loading":
-            return state.trafo_loading_percent
+            return state.transformer_loading_percent
         schedule: Schedule = self.outputs["report"].schedule
         return schedule.clearing.node_price[self._grid.node_of_bus]
 

@@ -77,7 +77,7 @@ class RecorderLayout:
             "area": len(self.areas.parent),
             "bus": len(self.grid.node_of_bus),
             "line": len(self.grid.line_branch),
-            "trafo": len(self.grid.trafo_branch),
+            "trafo": len(self.grid.transformer_branch),
         }
 
 
@@ -189,6 +189,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._closed = False
         self.on_slot: Callable[[int], None] | None = None
         self._raw: dict[str, dict[str, NDArray[Any]]] = {}
+        self._transformer_branch = layout.grid.transformer_branch
         node_area = layout.linear.node_area
         self._branch_area = np.maximum(
             node_area[layout.grid.branch_from], node_area[layout.grid.branch_to]
@@ -201,7 +202,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._keep("agent", self._agent_values(schedule))
         self._keep("bus", self._bus_values(schedule, report))
         state = report.state
-        line, trafo = self.layout.grid.line_branch, self.layout.grid.trafo_branch
+        line, trafo = self.layout.grid.line_branch, self._transformer_branch
         p_from = state.p_from_kw
         self._keep(
             "line", {"loading": state.line_loading_percent, "p_from": take_or(p_from, line, 0.0)}
@@ -209,7 +210,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._keep(
             "trafo",
             {
-                "loading": state.trafo_loading_percent,
+                "loading": state.transformer_loading_percent,
                 "p_from": take_or(p_from, trafo, 0.0),
                 "tap": report.tap_positions,
             },
@@ -351,7 +352,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         high = take_or(limits.vm_max_pu, grid.node_of_bus, np.nan)
         middle, half_band = 0.5 * (low + high), 0.5 * (high - low)
         line = take_or(limits.loading_percent, grid.line_branch, np.inf)
-        trafo = take_or(limits.loading_percent, grid.trafo_branch, np.inf)
+        trafo = take_or(limits.loading_percent, self._transformer_branch, np.inf)
         tightness = (
             np.abs(raw["bus"]["vm"] - middle) / half_band,
             raw["line"]["loading"] / line,
