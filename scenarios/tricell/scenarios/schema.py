@@ -53,7 +53,7 @@ class Time(Section):
     step_minutes: Annotated[int, Field(ge=1, le=MINUTES_PER_DAY)] = 15
     """Length of a slot in min (15): a divisor of an hour, or whole hours that divide a day."""
     local_zone: str = "Europe/Berlin"
-    """Time zone of the place (Europe/Berlin), for local days in reports."""
+    """Time zone of the place (Europe/Berlin); recorded for those who read the results."""
 
     @property
     def step_s(self) -> int:
@@ -326,7 +326,7 @@ class Scenario(Section):
     description: str = ""
     """What the scenario shows, for people."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
-    """Seed of everything random (1)."""
+    """Seed of everything random (1); recorded, though nothing in this version is random."""
     time: Time
     """The period that is simulated."""
     grid: Grid
