@@ -38,7 +38,14 @@ SCRIPT = FOLDER / "scripted_load.py"
 HOUSEHOLD = "Load R11"
 RATED_KW = 14.25  # of that load in pandapower's create_cigre_network_lv
 SLOTS = 12
-TRICELL = [sys.executable, "-c", "from tricell.scenarios.command_line import main; main()"]
+# A shell's background job ignores Ctrl-C, and so would its children without the first line.
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tricell.scenarios.command_line import main
+main()
+"""
+TRICELL = [sys.executable, "-c", PROGRAM]
 
 SMALL = (
     "name=small",
