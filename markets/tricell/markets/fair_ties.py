@@ -20,7 +20,6 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spl
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear
 
 from tricell.markets.compiled_program import (
     REDUCED_COST_TOLERANCE,
@@ -34,44 +33,36 @@ Bools = NDArray[np.bool_]
 
 MAX_NEWTON_STEPS = 60
 MAX_LIMIT_ROUNDS = 30
-LIMITS_PER_ROUND = 8
-EASE_OF_LIMITS = 1e5
-"""A limit's own column follows the orders this much more easily than an order gives way."""
-FAR_KW = 1e9
+DAMPINGS = tuple(10.0**power for power in range(-9, 7))
+"""Shares of the diagonal added to Newton's matrix, one after the other until a step is uphill."""
 BALANCE_TOLERANCE = 1e-9
 """Error of a balance or limit, relative to its right-hand side (and absolute below 1)."""
 LIMIT_TOLERANCE = 1e-7
 SMALLEST_RANGE_KW = 1e-9
 ROUNDING = 1e-13
-HEAVY = 1e4
 SMALLEST_SENSITIVITY = 1e-12
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """Columns with bounds, the point that each would take alone, and how easily it gives way.
+def proportional_point(
+    matrix: Floats,
+    right: Floats,
+    lower: Floats,
+    upper: Floats,
+    wish: Floats,
+    *,
+    at_most: Bools | None = None,
+) -> Floats | None:
+    """Return the point nearest to a wish that keeps balances, limits and bounds.
 
-    The distance of a column to its wish is weighed by 1 / `weight`.
-    """
-
-    lower: Floats
-    upper: Floats
-    wish: Floats
-    weight: Floats
-
-    @classmethod
-    def to_be_served(cls, upper: Floats) -> Wishes:
-        """Orders from 0 to `upper` that want it all and give way in proportion to it."""
-        return cls(np.zeros_like(upper), upper, upper, 0.5 * upper)
-
-
-def proportional_point(matrix: Floats, right: Floats, wishes: Wishes) -> Floats | None:
-    """Return the point of {matrix x = right, lower <= x <= upper} nearest to the wishes.
+    Distances are weighed by 1 / (upper - lower), so that columns give way in proportion to their
+    range.
 
     Parameters
     ----------
-    matrix, right : equality constraints, shapes (m, n) and (m,).
-    wishes : the n columns.
+    matrix, right : rows ``matrix x = right``, shapes (m, n) and (m,).
+    lower, upper : bounds with ``upper > lower``, shape (n,).
+    wish : the point that each column would take alone, shape (n,).
+    at_most : rows that are ``matrix x <= right`` instead, shape (m,); none if left out.
 
     Returns
     -------
@@ -83,19 +74,19 @@ def proportional_point(matrix: Floats, right: Floats, wishes: Wishes) -> Floats 
 
     >>> row = np.ones((1, 2))
     >>> full = np.array([2.0, 6.0])
-    >>> proportional_point(row, np.array([4.0]), Wishes.to_be_served(full)).round(9).tolist()
+    >>> proportional_point(row, np.array([4.0]), np.zeros(2), full, full).round(9).tolist()
     [1.0, 3.0]
     """
     # Rows in kW and rows in pu^2 stand side by side: bring all to the same size first.
     size = np.abs(matrix).max(axis=1, initial=0.0)
     size = np.where(size > 0.0, size, 1.0)
     matrix, right = matrix / size[:, None], right / size
-    lower, upper, wish, weight = wishes.lower, wishes.upper, wishes.wish, wishes.weight
+    limit = np.zeros(len(right), dtype=bool) if at_most is None else at_most
+    weight = 0.5 * (upper - lower)
     spread = matrix * weight
     normal = spread @ matrix.T
-    ridge = 1e-13 * max(float(np.max(np.diag(normal), initial=0.0)), 1e-9)
-    eye = ridge * np.eye(len(right))
-    multiplier: Floats = np.linalg.solve(normal + eye, matrix @ wish - right).astype(np.float64)
+    scale = np.diag(normal)
+    ridge = 1e-13 * max(float(np.max(scale, initial=0.0)), 1e-9)
     tolerance = BALANCE_TOLERANCE * (1.0 + np.abs(right))
 
     def point(at: Floats) -> Floats:
@@ -105,50 +96,37 @@ def proportional_point(matrix: Floats, right: Floats, wishes: Wishes) -> Floats 
     def dual(at: Floats, x: Floats) -> float:
         return float(0.5 * ((x - wish) ** 2 / weight).sum() + at @ (matrix @ x - right))
 
+    def newton_step(system: Floats, gap: Floats, damping: Floats) -> Floats:
+        return np.asarray(np.linalg.solve(system + np.diag(damping), gap))
+
+    multiplier: Floats = np.zeros(len(right))
+    even = ~limit
+    wanted = matrix[even] @ wish - right[even]
+    multiplier[even] = newton_step(normal[np.ix_(even, even)], wanted, np.full(even.sum(), ridge))
     x = point(multiplier)
     for _ in range(MAX_NEWTON_STEPS):
         gap = matrix @ x - right
-        if (np.abs(gap) <= tolerance).all():
+        # A limit without a multiplier only counts where it is exceeded.
+        working = even | (multiplier > 0.0) | (gap > tolerance)
+        if (np.abs(gap[working]) <= tolerance[working]).all():
             return x
         free = (x > lower) & (x < upper)
-        jacobian = spread[:, free] @ matrix[:, free].T
-        step = np.linalg.solve(jacobian + eye + 1e-9 * np.diag(np.diag(normal)), gap)
-        now, slope, length = dual(multiplier, x), float(gap @ step), 1.0
-        while length > 1e-12:
-            trial = point(multiplier + length * step)
-            gain = dual(multiplier + length * step, trial) - now
-            if gain >= 1e-4 * length * slope - ROUNDING * abs(now):
+        jacobian = spread[np.ix_(working, free)] @ matrix[np.ix_(working, free)].T
+        now = dual(multiplier, x)
+        # Limits in a row have dependent rows: only more damping tells which of them binds.
+        for damping in DAMPINGS:
+            step = newton_step(jacobian, gap[working], ridge + damping * scale[working])
+            moved = multiplier.copy()
+            moved[working] += step
+            moved[limit] = np.maximum(moved[limit], 0.0)
+            trial = point(moved)
+            gain = dual(moved, trial) - now
+            if gain >= 1e-4 * float(gap @ (moved - multiplier)) - ROUNDING * abs(now):
                 break
-            length *= 0.5
         else:
-            break
-        multiplier, x = multiplier + length * step, trial
-    return _point_by_active_set(matrix, right, wishes, tolerance)
-
-
-def _point_by_active_set(
-    matrix: Floats, right: Floats, wishes: Wishes, tolerance: Floats
-) -> Floats | None:
-    """Find the same point where Newton's steps end at kinks: slower, by bounded least squares.
-
-    Least squares with heavy equations tell which columns stand at a bound; with those fixed, the
-    others follow from linear equations.
-    """
-    root = np.sqrt(wishes.weight)
-    system = np.vstack([np.eye(len(root)), HEAVY * matrix * root])
-    target = np.concatenate([wishes.wish / root, HEAVY * right])
-    bounds = (wishes.lower / root, wishes.upper / root)
-    near = lsq_linear(system, target, bounds=bounds, method="bvls", tol=1e-14)
-    x: Floats = np.clip(near.x * root, wishes.lower, wishes.upper)
-    margin = 1e-9 * (wishes.upper - wishes.lower)
-    free = (x > wishes.lower + margin) & (x < wishes.upper - margin)
-    x = np.where(free, x, np.where(x - wishes.lower < wishes.upper - x, wishes.lower, wishes.upper))
-    spread = matrix[:, free] * wishes.weight[free]
-    gap = matrix[:, free] @ wishes.wish[free] + matrix[:, ~free] @ x[~free] - right
-    multiplier = np.linalg.lstsq(spread @ matrix[:, free].T, gap, rcond=None)[0]
-    x[free] = wishes.wish[free] - wishes.weight[free] * (multiplier @ matrix[:, free])
-    x = np.clip(x, wishes.lower, wishes.upper)
-    return x if (np.abs(matrix @ x - right) <= 10.0 * tolerance).all() else None
+            return None
+        multiplier, x = moved, trial
+    return None
 
 
 @dataclass(frozen=True)
@@ -186,47 +164,6 @@ class _Limits:
     lower: Floats
     upper: Floats
     held: Bools
-
-    def only(self, chosen: list[int]) -> _Limits:
-        """Return some of them."""
-        k = np.array(chosen, dtype=np.int64)
-        return _Limits(self.value[k], self.lower[k], self.upper[k], self.held[k])
-
-
-def fair_point(
-    held: Floats, rows: list[Floats], accepted: Floats, orders: Wishes, limits: _Limits
-) -> Floats | None:
-    """Serve orders in proportion where some quantities are held and others have limits.
-
-    Parameters
-    ----------
-    held : rows of what must stay as it is, shape (m, n).
-    rows : how each limited quantity changes with the orders, shape (n,) each.
-    accepted : what the orders have now, shape (n,).
-    orders : the orders' ranges.
-    limits : the limited quantities now, and their bounds; each becomes a column of its own.
-    """
-    n_held, n_order, n_limit = len(held), len(accepted), len(rows)
-    limited = np.array(rows).reshape(n_limit, n_order)
-    size = np.abs(limited).max(axis=1, initial=0.0)
-    limited = limited / size[:, None]
-    value = limits.value / size
-    low = np.maximum(limits.lower / size, -FAR_KW)
-    high = np.minimum(limits.upper / size, FAR_KW)
-    matrix = np.zeros((n_held + n_limit, n_order + n_limit))
-    matrix[:n_held, :n_order] = held
-    matrix[n_held:, :n_order] = limited
-    matrix[n_held:, n_order:] = -np.eye(n_limit)
-    right = np.concatenate([held @ accepted, limited @ accepted - value])
-    easy = EASE_OF_LIMITS * float(orders.weight.max())
-    wishes = Wishes(
-        lower=np.concatenate([orders.lower, low]),
-        upper=np.concatenate([orders.upper, high]),
-        wish=np.concatenate([orders.wish, np.clip(value, low, high)]),
-        weight=np.concatenate([orders.weight, np.full(n_limit, easy)]),
-    )
-    point = proportional_point(matrix, right, wishes)
-    return None if point is None else point[:n_order]
 
 
 class FairTies:
@@ -294,24 +231,32 @@ class FairTies:
         )
 
     def _fair_orders(self, accepted: Floats, tied: Indices, limits: _Limits) -> Floats | None:
-        """Serve tied orders in proportion; limits join as inequalities once a point breaks them."""
-        held = np.array(self._held_rows(limits.held, tied)).reshape(-1, len(tied))
-        orders = Wishes.to_be_served(self._program.upper[self._columns.orders[tied]])
-        watched: list[int] = []
+        program, orders = self._program, self._columns.orders[tied]
+        lower, upper = program.lower[orders], program.upper[orders]
+        rows = self._held_rows(limits.held, tied)
+        if rows and len(tied) == 1:
+            return accepted
+        n_held = len(rows)
+        room = [0.0] * n_held
+        bound: set[tuple[int, float]] = set()
         for _ in range(MAX_LIMIT_ROUNDS):
-            rows = [self._row(limit)[tied] for limit in watched]
-            point = fair_point(held, rows, accepted[tied], orders, limits.only(watched))
+            matrix = np.array(rows).reshape(-1, len(tied))
+            right = matrix @ accepted[tied] + np.array(room)
+            at_most = np.arange(len(rows)) >= n_held
+            point = proportional_point(matrix, right, lower, upper, upper, at_most=at_most)
             if point is None:
                 return None
             moved = accepted.copy()
             moved[tied] = point
-            broken = self._broken_limits(moved - accepted, limits)
-            if not broken:
+            worst = self._worst_limit(moved - accepted, limits)
+            if worst is None:
                 return moved
-            new = [k for k in broken if k not in watched and self._row(k)[tied].any()]
-            if not new:
+            limit, sign, distance = worst
+            if (limit, sign) in bound:
                 return None
-            watched += new[:LIMITS_PER_ROUND]
+            bound.add((limit, sign))
+            rows.append(sign * self._row(limit)[tied])
+            room.append(distance)
         return None
 
     def _held_rows(self, held: Bools, tied: Indices) -> list[Floats]:
@@ -329,16 +274,23 @@ class FairTies:
                 rows[int(above)] = rows[int(above)] - self._exchange_of_order[area][tied]
         return [row for row in rows.values() if row.any()]
 
-    def _broken_limits(self, order_change: Floats, limits: _Limits) -> list[int]:
-        """Find the limits that a move breaks, the worst first."""
+    def _worst_limit(
+        self, order_change: Floats, limits: _Limits
+    ) -> tuple[int, float, float] | None:
+        """Find the limit that a move breaks most, on which side, and how far it may move."""
         exchange = self._exchange_of_order @ order_change
         now = limits.value + np.concatenate([exchange, self._state_change(order_change)])
         scale = np.maximum(1.0, np.abs(limits.value))
         beyond = np.maximum(limits.lower - now, now - limits.upper) / scale
         beyond[limits.held] = 0.0
-        broken = np.flatnonzero(beyond > LIMIT_TOLERANCE)
-        worst_first: list[int] = broken[np.argsort(-beyond[broken], kind="stable")].tolist()
-        return worst_first
+        worst = int(np.argmax(beyond))
+        if beyond[worst] <= LIMIT_TOLERANCE:
+            return None
+        low, value, high = limits.lower[worst], limits.value[worst], limits.upper[worst]
+        # HiGHS keeps bounds to its own tolerance; a vertex just outside has no room left.
+        if now[worst] > high:
+            return worst, 1.0, max(float(high - value), 0.0)
+        return worst, -1.0, max(float(value - low), 0.0)
 
     def _state_change(self, order_change: Floats) -> Floats:
         return np.asarray(-self._factor.solve(self._orders_in_network @ order_change))
