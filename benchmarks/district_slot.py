@@ -94,8 +94,8 @@ def put_on_tape(world: World, tape: Tape) -> None:
         return state
 
     program.update = taped_update  # type: ignore[method-assign]  # a tape, not a product
-    market.clear = taped_clear  # type: ignore[method-assign]
-    flow.regulate = taped_regulate  # type: ignore[method-assign]
+    market.clear = taped_clear  # type: ignore[method-assign]  # likewise
+    flow.regulate = taped_regulate  # type: ignore[method-assign]  # likewise
 
 
 def bare_highspy(program: CompiledProgram, thetas: list[Floats]) -> float:

@@ -176,7 +176,8 @@ class ResultsSink:
         bill = self._bill_table(recorder)
         verdicts = np.concatenate(self._verdicts)
         agents, retailer, operator = np.concatenate(self._money).sum(axis=0)
-        met = float(np.isin(verdicts, (0, 1)).mean())
+        kept = (layout.Verdict.LIMITS_MET, layout.Verdict.LIMITS_MET_BY_RECLEARING)
+        met = float(np.isin(verdicts, kept).mean())
         figures: list[tuple[str, float | None, str]] = [
             ("load", float(load.sum()), "kWh"),
             ("generation", float(generation.sum()), "kWh"),
