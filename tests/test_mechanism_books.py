@@ -19,7 +19,7 @@ from tests.order_books import TERMS, book, books, crowd, permuted
 from tricell.errors import MarketError
 from tricell.markets.mechanism import MarketResult, Mechanism, welfare_eur
 from tricell.markets.mechanism_registry import slot_mechanisms
-from tricell.markets.order_table import Orders
+from tricell.markets.order_table import ENERGY_RESIDUE_KWH, Orders
 
 TOLERANCE = 1e-9
 """kWh or EUR, relative to the volume of the book where that is above 1."""
@@ -75,7 +75,7 @@ def require_sound(orders: Orders, result: MarketResult) -> None:
     assert np.isfinite(accepted).all()
     assert np.isfinite(paid).all()
     assert (accepted >= 0.0).all()
-    assert (accepted <= orders.energy_kwh).all()
+    assert (accepted <= orders.energy_kwh + ENERGY_RESIDUE_KWH * scale(orders)).all()
     residues = accepted[(accepted > 0.0) & (accepted < TOLERANCE)]
     assert residues.tolist() == []
     bought, sold = accepted[orders.buys].sum(), accepted[orders.sells].sum()

