@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tricell.markets.mechanisms.continuous_double_auction import (
     Cancel,
     Change,
@@ -11,6 +13,8 @@ from tricell.markets.mechanisms.continuous_double_auction import (
     OrderEvent,
     play_order_events,
 )
+from tricell.markets.mechanisms.random_halves import draw_halves, trade_in_halves
+from tricell.markets.order_table import Orders
 
 SIDES = {"buy": 1.0, "sell": -1.0}
 CHANGES = ("change", "amend", "modify", "update", "replace")
@@ -46,4 +50,39 @@ def _event(event: dict[str, Any], agents: dict[str, int]) -> OrderEvent:
     )
 
 
-ADAPTERS = {"B4_cda": continuous_double_auction}
+def orders_of(bids: list[dict[str, Any]]) -> Orders:
+    """Columns of a list of bids; bids of the same `agent` share a number."""
+    names = {str(bid["agent"]) for bid in bids if bid.get("agent") is not None}
+    agents = {name: number for number, name in enumerate(sorted(names))}
+    return Orders.of(
+        id=[bid["id"] for bid in bids],
+        side=[SIDES[bid["side"]] for bid in bids],
+        energy_kwh=[bid["q"] for bid in bids],
+        price_eur_per_kwh=[bid["p"] for bid in bids],
+        time=[bid.get("t", 0) for bid in bids],
+        agent=[agents.get(str(bid.get("agent")), -1) for bid in bids],
+    )
+
+
+def random_halves(case: dict[str, Any]) -> dict[str, Any]:
+    orders = orders_of(case["bids"])
+    owners = [str(bid.get("agent", bid["id"])) for bid in case["bids"]]
+    left, rank = draw_halves(orders, case.get("seed", 0))
+    right = ~left
+    if "partition" in case:
+        left = np.array([owner in case["partition"]["left"] for owner in owners], dtype=bool)
+        right = np.array([owner in case["partition"]["right"] for owner in owners], dtype=bool)
+    if "lottery" in case:
+        places = {str(agent): place for place, agent in enumerate(case["lottery"])}
+        rank = np.array([places.get(owner, len(places)) for owner in owners], dtype=np.int64)
+    result = trade_in_halves(orders, left, rank, right)
+    return {
+        "accepted": dict(zip(orders.id.tolist(), result.accepted_kwh.tolist(), strict=True)),
+        "price_left": result.price_left,
+        "price_right": result.price_right,
+        "volume_left": result.volume_left_kwh,
+        "volume_right": result.volume_right_kwh,
+    }
+
+
+ADAPTERS = {"B4_cda": continuous_double_auction, "B6_muda": random_halves}
