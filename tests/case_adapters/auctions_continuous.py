@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tricell.markets.mechanism import MarketTerms
 from tricell.markets.mechanisms.continuous_double_auction import (
     Cancel,
     Change,
@@ -14,6 +15,7 @@ from tricell.markets.mechanisms.continuous_double_auction import (
     play_order_events,
 )
 from tricell.markets.mechanisms.random_halves import draw_halves, trade_in_halves
+from tricell.markets.mechanisms.vickrey import Vickrey
 from tricell.markets.order_table import Orders
 
 SIDES = {"buy": 1.0, "sell": -1.0}
@@ -85,4 +87,19 @@ def random_halves(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-ADAPTERS = {"B4_cda": continuous_double_auction, "B6_muda": random_halves}
+def vickrey(case: dict[str, Any]) -> dict[str, Any]:
+    orders = orders_of(case["bids"])
+    result = Vickrey().clear(orders, MarketTerms())
+    return {
+        "accepted": dict(zip(orders.id.tolist(), result.accepted_kwh.tolist(), strict=True)),
+        "payments": dict(zip(orders.id.tolist(), result.payment_eur.tolist(), strict=True)),
+        "welfare": result.welfare_eur,
+        "deficit": -result.operator_surplus_eur,
+    }
+
+
+ADAPTERS = {
+    "B4_cda": continuous_double_auction,
+    "B6_muda": random_halves,
+    "B7_vcg": vickrey,
+}
