@@ -48,16 +48,9 @@ def pay_as_bid(case: dict[str, Any]) -> dict[str, Any]:
     market = PayAsBid(pricing=PRICINGS[case.get("mode", "pab")], k=case.get("k", 0.5))
     result = market.clear(orders, MarketTerms())
     trades = result.trades
-    columns = (
-        np.column_stack([trades.energy_kwh, trades.buy_price, trades.sell_price]).tolist()
-        if trades is not None
-        else []
-    )
-    names = (
-        zip(orders.id[trades.buy].tolist(), orders.id[trades.sell].tolist(), strict=True)
-        if trades is not None
-        else ()
-    )
+    assert trades is not None
+    columns = np.column_stack([trades.energy_kwh, trades.buy_price, trades.sell_price]).tolist()
+    names = zip(orders.id[trades.buy].tolist(), orders.id[trades.sell].tolist(), strict=True)
     return {
         "operator_surplus": result.operator_surplus_eur,
         "trades": [

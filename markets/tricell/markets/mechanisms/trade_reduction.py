@@ -102,7 +102,7 @@ def give_up_equally(energy_kwh: Floats, total_kwh: float) -> Floats:
     largest_first = -np.sort(-energy_kwh)
     given_up = (np.cumsum(largest_first) - total_kwh) / np.arange(1, len(energy_kwh) + 1)
     keepers = int(np.flatnonzero(largest_first > given_up)[-1])
-    left = np.maximum(energy_kwh - given_up[keepers], 0.0)
+    left: Floats = energy_kwh - given_up[keepers]
     left[left <= residue] = 0.0
     return left
 
