@@ -1,0 +1,32 @@
+"""Cases of the operating envelopes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tricell.markets.operating_envelopes import (
+    equal_envelopes,
+    max_total_envelopes,
+    proportional_envelopes,
+)
+
+RULES = {
+    "equal": equal_envelopes,
+    "proportional": proportional_envelopes,
+    "max_total": max_total_envelopes,
+}
+
+
+def envelopes(case: dict[str, Any]) -> dict[str, Any]:
+    voltage = np.array(case["v0"], dtype=float)
+    importing = "v_min" in case and "v_max" not in case
+    margin = voltage - case["v_min"] if importing else case.get("v_max", np.inf) - voltage
+    sensitivity = np.array(case["sens"], dtype=float)
+    cap = np.array(case.get("cap", [np.inf] * sensitivity.shape[1]), dtype=float)
+    limits = RULES[case["rule"]](margin, sensitivity, cap)
+    return {"limits": limits.tolist(), "total": float(limits.sum())}
+
+
+ADAPTERS = {"G2_doe": envelopes}
