@@ -60,6 +60,7 @@ class Listable(StrEnum):
 
     SCENARIOS = "scenarios"
     GRIDS = "grids"
+    MECHANISMS = "mechanisms"
 
 
 ScenarioArgument = Annotated[
@@ -158,17 +159,96 @@ def check(
 def list_(
     what: Annotated[Listable, typer.Argument(help="What to list.", show_default=False)],
 ) -> None:
-    """List the shipped scenarios, or the grids that a scenario can name."""
+    """List the shipped scenarios, the grids that a scenario can name, or the market mechanisms."""
     from tricell.scenarios.screen import grid_lines, scenario_table, standard_output
 
     if what is Listable.SCENARIOS:
         from tricell.scenarios.shipped import shipped_scenarios
 
         standard_output().print(scenario_table(shipped_scenarios()))
-    else:
+    elif what is Listable.GRIDS:
         from tricell.grid_models.grid_sources import list_grids
 
         typer.echo(grid_lines(list_grids()))
+    else:
+        from tricell.markets.mechanism_registry import known_mechanisms
+        from tricell.scenarios.mechanism_screen import show_mechanisms
+
+        show_mechanisms(standard_output(), known_mechanisms())
+
+
+@app.command()
+def clear(
+    orders: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ORDERS", help="CSV or Parquet file with one order per row.", show_default=False
+        ),
+    ],
+    *,
+    mechanism: Annotated[
+        str,
+        typer.Option("--mechanism", "-m", metavar="NAME", help="See `tricell list mechanisms`."),
+    ],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", metavar="NAME=VALUE", help="Set a parameter of it; may be repeated."
+        ),
+    ] = None,
+    retail: Annotated[
+        float, typer.Option("--retail", metavar="PRICE", help="What the retailer takes, EUR/kWh.")
+    ] = 0.30,
+    feed_in: Annotated[
+        float, typer.Option("--feed-in", metavar="PRICE", help="What the retailer pays, EUR/kWh.")
+    ] = 0.08,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.")
+    ] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write all orders with results, CSV."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing FILE.")] = False,
+) -> None:
+    """Clear the orders of a file with a market mechanism, and show who trades at which price.
+
+    Columns: side (buy or sell), energy_kwh, price_eur_per_kwh; if there are any also id, agent,
+    time, node; all others are attributes of the orders.
+    """
+    from tricell.markets.mechanism import MarketTerms
+    from tricell.scenarios.mechanism_choice import chosen_mechanism, refuse_outside_prices
+    from tricell.scenarios.mechanism_screen import show_clearing, write_clearing
+    from tricell.scenarios.order_file import read_orders
+    from tricell.scenarios.screen import standard_output
+
+    if output is not None:
+        _refuse_output(output, force, example="accepted.csv")
+    refuse_outside_prices(retail, feed_in)
+    market = chosen_mechanism(mechanism, parameters or ())
+    book = read_orders(orders)
+    terms = MarketTerms(retail, feed_in, seed, book.agent_names)
+    result = market.clear(book.orders, terms)
+    console = standard_output()
+    show_clearing(console, book, market, terms, result)
+    if output is not None:
+        write_clearing(output, book, result)
+        typer.echo(f"\nOrders with results: {output}")
+
+
+@app.command()
+def compare(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Results of two or more runs.", show_default=False),
+    ],
+) -> None:
+    """Show the key figures of several runs side by side, and who gains and loses between them."""
+    from tricell.results.comparison import compare_runs
+    from tricell.results.comparison_screen import print_comparison
+    from tricell.scenarios.screen import standard_output
+
+    print_comparison(compare_runs(files), standard_output())
 
 
 @app.command()
@@ -211,13 +291,13 @@ def _load(
     return load_scenario(scenario, overrides)
 
 
-def _refuse_output(output: Path, force: bool) -> None:
+def _refuse_output(output: Path, force: bool, example: str = "results.h5") -> None:
     """Raise an error if the results file could not be written in the end."""
     folder = output.absolute().parent
     if output.is_dir():
         raise ResultsError(
             f"The output `{output}` is a folder. Give the path of a file, such as "
-            f"`{output / 'results.h5'}`."
+            f"`{output / example}`."
         )
     if output.exists() and not force:
         raise ResultsError(

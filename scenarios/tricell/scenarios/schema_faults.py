@@ -203,7 +203,7 @@ class _Translation:
 
     def _wrong_value(self) -> Fault:
         return self._at_value(
-            f"`{self.name}` {_in_plain_words(self.detail['msg'])}",
+            f"`{self.name}` {in_plain_words(self.detail['msg'])}",
             allowed=self.guide.allowed(self.path, self.data),
         )
 
@@ -225,7 +225,8 @@ def _follows_from_members(detail: ErrorDetails, details: list[ErrorDetails]) -> 
     )
 
 
-def _in_plain_words(message: str) -> str:
+def in_plain_words(message: str) -> str:
+    """Return the message of a pydantic error in the words of tricell."""
     for pattern, replacement in PLAIN_WORDS:
         message, count = re.subn(pattern, replacement, message)
         if count:

@@ -113,7 +113,7 @@ def show_preview(console: Console, seen: Preview) -> None:
     if seen.findings:
         _print_section(console, "Findings about the grid", _finding_table(seen.findings))
     if seen.notes:
-        console.print(_section_rule("Notes about the data"))
+        console.print(section_rule("Notes about the data"))
         for note in seen.notes:
             console.print(Padding(Text(note), (0, 0, 0, 1)))
     console.print(Text(f"\n{seen.scenario.name} is ready to run.", style="green"))
@@ -131,13 +131,14 @@ def _print_head(console: Console, scenario: Scenario) -> None:
     )
 
 
-def _section_rule(title: str) -> Padding:
+def section_rule(title: str) -> Padding:
+    """Return the line that begins a section."""
     rule = Rule(Text(title, style="bold"), align="left", style="dim", characters="-")
     return Padding(rule, (1, 0, 0, 0))
 
 
 def _print_section(console: Console, title: str, body: Table) -> None:
-    console.print(_section_rule(title))
+    console.print(section_rule(title))
     console.print(Padding(body, (0, 0, 0, 1), expand=False))
 
 

@@ -1,0 +1,263 @@
+"""Several runs side by side: their key figures, and who gains and who loses between them.
+
+A sum (an energy, an amount of money) can be compared only where the runs cover the same slots and
+the same agents; a ratio always can. What cannot be compared is None, and the run says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tricell.errors import ResultsError
+from tricell.results import layout
+from tricell.results.reader import Results, open_results
+from tricell.results.run_summary import GAIN_EUR
+
+RATIO_UNIT = "1"
+EXTREMES = 3
+"""How many agents are named that gain and that lose most."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One of the runs.
+
+    Attributes
+    ----------
+    letter : short name, A for the first.
+    slots : slots that are in the file.
+    not_comparable : why its sums cannot be set against those of the first; empty if they can.
+    """
+
+    letter: str
+    path: Path
+    run_id: str
+    status: str
+    first: pd.Timestamp | None
+    slots: int
+    step_minutes: float
+    agents: int
+    not_comparable: str = ""
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One figure of all runs.
+
+    Attributes
+    ----------
+    values : per run; None where it is undefined or not in the file.
+    differences : to the first run, None where either is, or where they cannot be compared.
+    is_comparable : per run, whether the figure can be compared with that of the first.
+    """
+
+    scope: str
+    name: str
+    unit: str
+    values: tuple[float | None, ...]
+    differences: tuple[float | None, ...]
+    is_comparable: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class AgentChange:
+    """What an agent's bill became less than in the first run, EUR; negative is more."""
+
+    agent: str
+    gain_eur: float
+
+
+@dataclass(frozen=True)
+class BillChange:
+    """Bills of one run against those of the first; None where they cannot be compared.
+
+    Attributes
+    ----------
+    gaining, losing, unchanged : numbers of agents that pay less, more and the same.
+    most_gaining, most_losing : agents whose bills changed most, the most first.
+    """
+
+    letter: str
+    gaining: int
+    losing: int
+    unchanged: int
+    most_gaining: tuple[AgentChange, ...]
+    most_losing: tuple[AgentChange, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs side by side; `changes` has one entry per run after the first."""
+
+    runs: tuple[ComparedRun, ...]
+    figures: tuple[FigureRow, ...]
+    changes: tuple[BillChange | None, ...]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What is read from one file."""
+
+    run: ComparedRun
+    figures: dict[tuple[str, str, str], float]
+    bills: pd.Series[float] | None
+    agents: frozenset[str]
+
+
+def compare_runs(paths: Sequence[Path | str]) -> Comparison:
+    """Compare the results files of two or more runs with the first of them.
+
+    Raises
+    ------
+    ResultsError
+        If there are fewer than two, if a file is named twice, or if one cannot be read.
+    """
+    if len(paths) < 2:
+        raise ResultsError("There is nothing to compare: name the results files of two runs.")
+    for number, path in enumerate(paths):
+        if Path(path) in [Path(other) for other in paths[:number]]:
+            raise ResultsError(f"{path} is named twice; name different results files.")
+    contents = [_read(Path(path), _letter(number)) for number, path in enumerate(paths)]
+    contents = [_judged(content, contents[0]) for content in contents]
+    return Comparison(
+        runs=tuple(content.run for content in contents),
+        figures=_figures(contents),
+        changes=tuple(_change(content, contents[0]) for content in contents[1:]),
+    )
+
+
+def _letter(number: int) -> str:
+    """Name the runs A to Z, then A1 to Z1."""
+    cycle, position = divmod(number, 26)
+    return chr(ord("A") + position) + (str(cycle) if cycle else "")
+
+
+def _read(path: Path, letter: str) -> _Content:
+    with open_results(path) as results:
+        attributes = results.attrs
+        times = _times(results)
+        bills = _bills(results)
+        agents = _agents(results, bills)
+        run = ComparedRun(
+            letter=letter,
+            path=path,
+            run_id=str(attributes.get("run_id", path.stem)),
+            status=results.status,
+            first=times[0] if len(times) else None,
+            slots=len(times),
+            step_minutes=float(attributes["time_step_s"]) / 60.0,
+            agents=len(agents),
+        )
+        return _Content(run, _run_figures(results, bills), bills, agents)
+
+
+def _times(results: Results) -> pd.DatetimeIndex:
+    if layout.SLOT in results.groups:
+        return results.times()
+    if results.groups:
+        return results.times(results.groups[0])
+    return pd.DatetimeIndex([], tz="UTC")
+
+
+def _agents(results: Results, bills: pd.Series[float] | None) -> frozenset[str]:
+    if bills is not None:
+        return frozenset(bills.index)
+    if "agent" in results.tables:
+        return frozenset(results.table("agent")["agent"])
+    return frozenset()
+
+
+def _bills(results: Results) -> pd.Series[float] | None:
+    if "bill" not in results.tables:
+        return None
+    table = results.table("bill").dropna(subset=["total"])
+    return table.set_index("agent")["total"].astype(float)
+
+
+def _run_figures(
+    results: Results, bills: pd.Series[float] | None
+) -> dict[tuple[str, str, str], float]:
+    """Read the figures of the run and its levels, and count who gains against no trading."""
+    figures: dict[tuple[str, str, str], float] = {}
+    if "kpi" in results.tables:
+        table = results.table("kpi")
+        scopes = table["scope"] if "scope" in table else [layout.RUN_SCOPE] * len(table)
+        for scope, name, unit, value in zip(
+            scopes, table["name"], table["unit"], table["value"], strict=True
+        ):
+            if scope in (layout.RUN_SCOPE, *layout.AREA_LEVELS):
+                figures[str(scope), str(name), str(unit)] = float(value)
+    if bills is not None and "saving" in (table := results.table("bill")):
+        saving = table["saving"].to_numpy(dtype=np.float64)
+        counts = {"agents_gaining": saving > GAIN_EUR, "agents_losing": saving < -GAIN_EUR}
+        for name, who in counts.items():
+            figures[layout.RUN_SCOPE, name, "agents"] = float(who.sum())
+    return figures
+
+
+def _judged(content: _Content, first: _Content) -> _Content:
+    """Say why the sums of a run cannot be set against those of the first."""
+    one, run = first.run, content.run
+    reasons = []
+    if run.step_minutes != one.step_minutes:
+        reasons.append(f"slots of {run.step_minutes:g} min, not {one.step_minutes:g}")
+    if run.slots != one.slots:
+        reasons.append(f"{run.slots:,} slots, not {one.slots:,}")
+    if run.first != one.first:
+        reasons.append(f"begins {_moment(run.first)}, not {_moment(one.first)}")
+    if content.agents != first.agents:
+        reasons.append(_other_agents(content.agents, first.agents))
+    values = {**vars(run), "not_comparable": "; ".join(reasons)}
+    return _Content(ComparedRun(**values), content.figures, content.bills, content.agents)
+
+
+def _moment(time: pd.Timestamp | None) -> str:
+    return "never" if time is None else f"{time:%Y-%m-%d %H:%M}"
+
+
+def _other_agents(agents: frozenset[str], first: frozenset[str]) -> str:
+    only_here, only_there = len(agents - first), len(first - agents)
+    return f"other agents ({only_here:,} only here, {only_there:,} only in the first)"
+
+
+def _figures(contents: Sequence[_Content]) -> tuple[FigureRow, ...]:
+    keys = dict.fromkeys(key for content in contents for key in content.figures)
+    scopes = [layout.RUN_SCOPE, *layout.AREA_LEVELS]
+    return tuple(_row(key, contents) for key in sorted(keys, key=lambda key: scopes.index(key[0])))
+
+
+def _row(key: tuple[str, str, str], contents: Sequence[_Content]) -> FigureRow:
+    scope, name, unit = key
+    values = [_known(content.figures.get(key)) for content in contents]
+    comparable = [unit == RATIO_UNIT or not content.run.not_comparable for content in contents]
+    differences = [
+        value - values[0] if fits and value is not None and values[0] is not None else None
+        for value, fits in zip(values, comparable, strict=True)
+    ]
+    return FigureRow(scope, name, unit, tuple(values), tuple(differences), tuple(comparable))
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else value
+
+
+def _change(content: _Content, first: _Content) -> BillChange | None:
+    if content.run.not_comparable or content.bills is None or first.bills is None:
+        return None
+    gains = (first.bills - content.bills.reindex(first.bills.index)).sort_values(kind="stable")
+    changes = [AgentChange(str(agent), float(gain)) for agent, gain in gains.items()]
+    gaining = [each for each in reversed(changes) if each.gain_eur > GAIN_EUR]
+    losing = [each for each in changes if each.gain_eur < -GAIN_EUR]
+    return BillChange(
+        letter=content.run.letter,
+        gaining=len(gaining),
+        losing=len(losing),
+        unchanged=len(changes) - len(gaining) - len(losing),
+        most_gaining=tuple(gaining[:EXTREMES]),
+        most_losing=tuple(losing[:EXTREMES]),
+    )
