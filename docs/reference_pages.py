@@ -1,8 +1,9 @@
 """Writes the reference pages from the code that they describe; a hook of MkDocs.
 
 A page holds a marker such as ``<!-- reference: scenario -->``; the build puts the tables there. So
-the pages cannot say anything else than `tricell.scenarios.schema`, `tricell.results.layout` and
-`tricell.errors` do. The pages at the top of the repository are shown beside those of ``docs``.
+the pages cannot say anything else than `tricell.scenarios.schema`, `tricell.results.layout`,
+`tricell.errors` and `tricell.markets.mechanism_registry` do. The pages at the top of the repository
+are shown beside those of ``docs``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import tricell.errors
+from tricell.markets.mechanism_registry import KnownMechanism, known_mechanisms
 from tricell.results import layout
 from tricell.scenarios.field_guide import FieldGuide
+from tricell.scenarios.mechanism_choice import parameter_lines
+from tricell.scenarios.mechanism_screen import guarantee_words
 from tricell.scenarios.schema import json_schema
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +58,29 @@ def errors_reference() -> str:
     return "\n".join(_errors(tricell.errors.TricellError, 0))
 
 
+def mechanisms_reference() -> str:
+    """Return all mechanisms of tricell with their parameters, from the registry."""
+    known = [each for each in known_mechanisms().values() if each.origin == "tricell"]
+    parts = [
+        "### Markets for one slot",
+        "",
+        "Use: in scenarios, with `tricell clear`, from Python.",
+    ]
+    parts += ["", *_mechanism_table([each for each in known if each.parameters is not None])]
+    parts += ["### Library functions", "", "Use: from Python."]
+    parts += ["", *_mechanism_table([each for each in known if each.parameters is None])]
+    parts += ["### Parameters", ""]
+    for each in known:
+        rows = parameter_lines(each.parameters) if each.parameters is not None else []
+        if rows:
+            parts += [f"#### `{each.about.name}`", ""]
+            named = [(f"`{name}`", allowed, meaning) for name, allowed, meaning in rows]
+            parts += _table(("parameter", "allowed", "meaning"), named)
+    return "\n".join(parts)
+
+
 REFERENCES = {
+    "mechanisms": mechanisms_reference,
     "scenario": scenario_reference,
     "results": results_reference,
     "errors": errors_reference,
@@ -124,6 +150,17 @@ def _placed(data: Any, path: FieldPath, value: dict[str, str]) -> Any:
     inside = dict(data) if isinstance(data, dict) else {}
     inside[key] = _placed(inside.get(key, {}), rest, value)
     return inside
+
+
+def _mechanism_table(known: Iterable[KnownMechanism]) -> Iterator[str]:
+    rows = []
+    for mechanism in known:
+        about = mechanism.about
+        words = guarantee_words(about.guarantees)
+        note = about.guarantees.note if about.guarantees is not None else ""
+        promises = f"{words} ({note})" if note else words
+        rows.append((f"`{about.name}`", about.line, promises, about.source))
+    return _table(("name", "what it does", "guarantees", "source"), rows)
 
 
 def _title(path: FieldPath, data: Any) -> str:

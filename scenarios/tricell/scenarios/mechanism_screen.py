@@ -272,6 +272,8 @@ def write_clearing(file: Path, book: OrderFile, result: MarketResult) -> None:
         "side": _sides(orders),
         "energy_kwh": orders.energy_kwh,
         "price_eur_per_kwh": orders.price_eur_per_kwh,
+        "time": orders.time,
+        "node": ["" if node < 0 else node for node in orders.node],
         **orders.attributes,
         "accepted_kwh": result.accepted_kwh,
         "paid_eur_per_kwh": ["" if np.isnan(price) else price for price in prices],
