@@ -36,6 +36,9 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+_STREAM = 0x68616C66
+"""Of random numbers, so that halves have nothing to do with orders drawn from the same seed."""
+
 ABOUT = About(
     name="random_halves",
     line="random halves of the agents, each trading at the price of the other (MUDA)",
@@ -99,7 +102,7 @@ def draw_halves(orders: Orders, seed: int) -> tuple[Bools, Indices]:
     first_free = int(orders.agent.max(initial=-1)) + 1
     owner = np.where(nobody, first_free + orders.priority, orders.agent)
     agents, agent_of_order = np.unique(owner, return_inverse=True)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng([_STREAM, seed])
     in_left = random.permutation(len(agents)) < len(agents) // 2
     return in_left[agent_of_order], random.permutation(len(agents))[agent_of_order]
 
