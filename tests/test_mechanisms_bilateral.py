@@ -18,6 +18,13 @@ from tricell.markets.mechanisms.bilateral_contract_network import (
     agree_contracts,
     forward_settlement,
 )
+from tricell.markets.mechanisms.consensus_dispatch import (
+    ConsensusDispatch,
+    DispatchAgents,
+    DispatchLinks,
+    Rounds,
+    dispatch_by_consensus,
+)
 from tricell.markets.mechanisms.energy_tokens import (
     Token,
     TokenBuyers,
@@ -157,6 +164,89 @@ def test_deviation_of_a_forward_settles_in_real_time_first(
         feed_in_price=0.08,
     )
     assert settled == pytest.approx((bill, real_time, rest))
+
+
+# Consensus dispatch
+
+
+def two_producers_one_consumer() -> tuple[DispatchAgents, DispatchLinks]:
+    """Both offers at 0.10 + 0.02 s, a consumer of 0.40 - 0.02 s who dislikes the second by 0.04."""
+    return (
+        DispatchAgents(
+            slope=np.full(3, 0.02),
+            intercept=np.array([0.1, 0.1, 0.4]),
+            least_kwh=np.array([0.0, 0.0, -20.0]),
+            most_kwh=np.array([20.0, 20.0, 0.0]),
+        ),
+        DispatchLinks(
+            producer=np.array([0, 1]),
+            consumer=np.array([2, 2]),
+            producer_gamma=np.zeros(2),
+            consumer_gamma=np.array([0.0, -0.04]),
+        ),
+    )
+
+
+@given(books())
+@settings(deadline=None, max_examples=40)
+def test_consensus_is_sound_on_any_book(orders: Orders) -> None:
+    assert_sound(orders, ConsensusDispatch().clear(orders, TERMS))
+
+
+@pytest.mark.parametrize("late_share", [0.0, 0.3])
+def test_consensus_meets_the_marginal_costs_also_with_late_partners(late_share: float) -> None:
+    # By hand: price = 0.1 + 0.02 q of each producer, 0.4 - 0.02 (q1 + q2) of the consumer.
+    agents, links = two_producers_one_consumer()
+    result = dispatch_by_consensus(agents, links, Rounds(late_share=late_share, seed=3))
+    assert result.converged
+    assert result.energy_kwh == pytest.approx([17 / 3, 11 / 3], abs=1e-4)
+    assert result.price == pytest.approx([0.21333, 0.17333], abs=1e-4)
+
+
+def test_consensus_that_needs_more_rounds_says_so_and_trades_nothing() -> None:
+    agents, links = two_producers_one_consumer()
+    result = dispatch_by_consensus(agents, links, Rounds(most=3))
+    assert not result.converged
+    assert not result.energy_kwh.any()
+    orders = Orders.of(id=["b", "s"], side=[1, -1], energy_kwh=[1, 1], price_eur_per_kwh=[0.3, 0.1])
+    slot = ConsensusDispatch(max_rounds=1).clear(orders, TERMS)
+    assert slot.flags == {"not converged"}
+    assert not slot.accepted_kwh.any()
+
+
+def test_consensus_honours_a_least_production_and_refuses_an_impossible_one() -> None:
+    agents, links = two_producers_one_consumer()
+    must_run = DispatchAgents(
+        agents.slope, agents.intercept, np.array([0.0, 8.0, -20.0]), agents.most_kwh
+    )
+    result = dispatch_by_consensus(must_run, links)
+    assert result.energy_kwh[1] == pytest.approx(8.0, abs=1e-4)
+    nobody = DispatchLinks(*(column[:1] for column in vars(links).values()))
+    assert not dispatch_by_consensus(must_run, nobody).converged
+
+
+def test_consensus_prefers_near_sellers_when_distance_weighs() -> None:
+    orders = Orders.of(
+        id=["b", "far", "near"],
+        side=[1, -1, -1],
+        energy_kwh=[1, 1, 1],
+        price_eur_per_kwh=[0.3, 0.1, 0.11],
+        node=[4, 9, 5],
+    )
+    result = ConsensusDispatch(distance_weight=0.02).clear(orders, TERMS)
+    assert result.accepted_kwh == pytest.approx([1, 0, 1], abs=1e-3)
+
+
+def test_consensus_errors_name_what_is_wrong() -> None:
+    agents, links = two_producers_one_consumer()
+    again = DispatchLinks(*(np.append(column, column[0]) for column in vars(links).values()))
+    with pytest.raises(MarketError, match="link 3 joins agents 0 and 2"):
+        dispatch_by_consensus(agents, again)
+    chain = DispatchLinks(np.array([0, 2]), np.array([2, 1]), np.zeros(2), np.zeros(2))
+    with pytest.raises(MarketError, match="agent 2 is producer of one link and consumer"):
+        dispatch_by_consensus(agents, chain)
+    with pytest.raises(MarketError, match="rho is 0"):
+        dispatch_by_consensus(agents, links, Rounds(rho=0.0))
 
 
 # Energy tokens

@@ -11,10 +11,14 @@ from tricell.markets.mechanisms.bilateral_contract_network import (
     agree_contracts,
     forward_settlement,
 )
+from tricell.markets.mechanisms.consensus_dispatch import (
+    DispatchAgents,
+    DispatchLinks,
+    Rounds,
+    dispatch_by_consensus,
+)
 from tricell.markets.mechanisms.energy_tokens import TokenBuyers, TokenOffers, assign_tokens
 from tricell.markets.mechanisms.token_venues import VenueBid, sell_at_venues
-
-NO_ZONE = -1
 
 
 def contract_network(case: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +54,42 @@ def forward_settle(case: dict[str, Any]) -> dict[str, Any]:
         feed_in_price=case["p_ex"],
     )
     return {"bill": bill, "rt_volume": real_time, "residual": rest}
+
+
+def consensus(case: dict[str, Any]) -> dict[str, Any]:
+    agents, links = case["agents"], case["links"]
+    names = [agent["id"] for agent in agents]
+
+    def column(rows: list[dict[str, Any]], key: str, default: float = 0.0) -> Any:
+        return np.array([row.get(key, default) for row in rows], dtype=np.float64)
+
+    result = dispatch_by_consensus(
+        DispatchAgents(
+            slope=column(agents, "a"),
+            intercept=column(agents, "b"),
+            least_kwh=column(agents, "pmin"),
+            most_kwh=column(agents, "pmax"),
+        ),
+        DispatchLinks(
+            producer=np.array([names.index(link["from"]) for link in links], dtype=np.int64),
+            consumer=np.array([names.index(link["to"]) for link in links], dtype=np.int64),
+            producer_gamma=column(links, "gamma_from"),
+            consumer_gamma=column(links, "gamma_to"),
+        ),
+        Rounds(rho=case.get("rho", 0.02)),
+    )
+    return {
+        "social_cost": result.social_cost_eur,
+        "trades": [
+            {
+                "from": link["from"],
+                "to": link["to"],
+                "q": float(energy),
+                "price": None if np.isnan(price) else float(price),
+            }
+            for link, energy, price in zip(links, result.energy_kwh, result.price, strict=True)
+        ],
+    }
 
 
 def _codes(names: list[Any]) -> dict[Any, int]:
@@ -123,6 +163,7 @@ def venues(case: dict[str, Any]) -> dict[str, Any]:
 ADAPTERS = {
     "D2_bilateral_network": contract_network,
     "D2s_forward_settle": forward_settle,
+    "D3_mbed": consensus,
     "D4_tokens": tokens,
     "D4v_venue": venues,
 }
