@@ -116,7 +116,6 @@ class JointMarket:
         self._drop_edges = drop_edges(problem.grid)
         below = problem.grid.downstream_sum(problem.constant_kw)
         self._untraded_kw = below[self._entry_edges]
-        self._firm_kw = np.zeros(problem.grid.n_node)
         self._voltage_nodes = np.flatnonzero(problem.grid.has_voltage)
         self._balanced_nodes = np.flatnonzero(~problem.grid.is_slack)
 
@@ -142,7 +141,6 @@ class JointMarket:
         prices : prices at the areas' borders.
         limits : limits of the linear model.
         """
-        self._firm_kw = firm_kw
         values = self._parameter_values(book, firm_kw, prices, limits)
         self.hard.set_parameters(values)
         solution, form = self.hard.program.solve_if_feasible(), self.hard
@@ -151,7 +149,20 @@ class JointMarket:
             form.set_parameters(values)
             solution = form.program.solve()
             self.elastic_slots += 1
-        return self._clearing(form, solution)
+        return self._clearing(form, solution, firm_kw)
+
+    def net_import_kw(self, accepted_kw: Floats, firm_kw: Floats) -> Floats:
+        """Net import per area from what its members, and all below, consume.
+
+        Parameters
+        ----------
+        accepted_kw : per order column.
+        firm_kw : firm net demand per node, kW.
+        """
+        orders, grid = self.problem.orders, self.problem.grid
+        net = firm_kw + sum_by_key(orders.node, orders.side * accepted_kw, grid.n_node)
+        own = sum_by_key(grid.node_area, net, len(self.problem.area_parent))
+        return np.asarray(self._below @ own)
 
     def _parameter_values(
         self, book: OrderBook, firm_kw: Floats, prices: TradePrices, limits: GridLimits
@@ -176,7 +187,7 @@ class JointMarket:
             "voltage_offset": limits.voltage_offset[self._drop_edges],
         }
 
-    def _clearing(self, form: _Form, solution: Solution) -> Clearing:
+    def _clearing(self, form: _Form, solution: Solution, firm_kw: Floats) -> Clearing:
         accepted, change = form.ties.move(solution)
         grid, dual = self.problem.grid, solution.row_duals
         flow_breach, voltage2_breach = self._breaches(form, solution)
@@ -193,7 +204,7 @@ class JointMarket:
         node_price[self._balanced_nodes] += dual[form.node_rows]
         return Clearing(
             accepted_kw=accepted,
-            net_import_kw=self._net_import(accepted),
+            net_import_kw=self.net_import_kw(accepted, firm_kw),
             area_price=area_price,
             node_price=node_price,
             flow_kw=flow,
@@ -214,13 +225,6 @@ class JointMarket:
             flow[self._entry_edges] = exchange[self._entered_areas]
             voltage2[self._voltage_nodes] = form.breach(solution, "voltage2")
         return flow, voltage2
-
-    def _net_import(self, accepted_kw: Floats) -> Floats:
-        """Net import per area from what its members, and all below, consume."""
-        orders, grid = self.problem.orders, self.problem.grid
-        net = self._firm_kw + sum_by_key(orders.node, orders.side * accepted_kw, grid.n_node)
-        own = sum_by_key(grid.node_area, net, len(self.problem.area_parent))
-        return np.asarray(self._below @ own)
 
 
 class _Form:

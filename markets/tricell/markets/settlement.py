@@ -21,6 +21,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from tricell.grid_models.arrays import sum_by_key
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
@@ -79,9 +81,11 @@ class Settlement:
     Attributes
     ----------
     energy_p2p, energy_retail, export, network, congestion : EUR per agent, summed over slots.
+    redispatch : EUR per agent, for being moved away from what was traded.
     bought_p2p_kwh, sold_p2p_kwh, bought_retail_kwh, sold_retail_kwh : per agent.
-    agents_eur, retailer_eur, network_operator_eur : per slot, what each side receives (the
-        agents' is what they pay, negative); the three add up to zero.
+    agents_eur, retailer_eur, network_operator_eur, market_operator_eur : per slot, what each side
+        receives (the agents' is what they pay, negative); the four add up to zero.
+    retail_import_kwh, retail_export_kwh : per slot, bought from and sold to the retailer.
     areas : trade inside and across areas.
     """
 
@@ -90,6 +94,7 @@ class Settlement:
     export: Floats
     network: Floats
     congestion: Floats
+    redispatch: Floats
     bought_p2p_kwh: Floats
     sold_p2p_kwh: Floats
     bought_retail_kwh: Floats
@@ -97,6 +102,9 @@ class Settlement:
     agents_eur: Floats
     retailer_eur: Floats
     network_operator_eur: Floats
+    market_operator_eur: Floats
+    retail_import_kwh: Floats
+    retail_export_kwh: Floats
     areas: AreaTrade
 
 
@@ -130,13 +138,16 @@ def settle(areas: TradingAreas, block: ClearedBlock) -> Settlement:
     export = -to_retail * base
     congestion = (buy - sell) * (price - base)
     total = (paid - earned + energy_retail + export + network + congestion).sum(axis=1)
-    retailer = _retailer_receives(block)
+    top = block.net_import_kw[:, 0] * block.hours
+    imports, exports = np.maximum(top, 0.0), np.maximum(-top, 0.0)
+    retailer = imports * block.retail_price - exports * block.feed_in_price
     return Settlement(
         energy_p2p=(paid - earned).sum(axis=0),
         energy_retail=energy_retail.sum(axis=0),
         export=export.sum(axis=0),
         network=network.sum(axis=0),
         congestion=congestion.sum(axis=0),
+        redispatch=np.zeros(len(member)),
         bought_p2p_kwh=(buy - from_retail).sum(axis=0),
         sold_p2p_kwh=(sell - to_retail).sum(axis=0),
         bought_retail_kwh=from_retail.sum(axis=0),
@@ -144,8 +155,31 @@ def settle(areas: TradingAreas, block: ClearedBlock) -> Settlement:
         agents_eur=-total,
         retailer_eur=retailer,
         network_operator_eur=total - retailer,
+        market_operator_eur=np.zeros_like(total),
+        retail_import_kwh=imports,
+        retail_export_kwh=exports,
         areas=AreaTrade(traded, np.abs(block.net_import_kw) * block.hours, traded * fee),
     )
+
+
+def area_trade_kw(areas: TradingAreas, p_net_kw: Floats, net_import_kw: Floats) -> Floats:
+    """Power that meets inside each area in one slot, kW.
+
+    Parameters
+    ----------
+    areas : tree and membership.
+    p_net_kw : per agent, positive buys.
+    net_import_kw : per area, positive into the area.
+    """
+    child = np.flatnonzero(areas.parent >= 0)
+    n_area = len(areas.parent)
+
+    def side(agents: Floats, children: Floats) -> Floats:
+        own = sum_by_key(areas.agent_area, np.maximum(agents, 0.0), n_area)
+        below = sum_by_key(areas.parent[child], np.maximum(children[child], 0.0), n_area)
+        return own + below
+
+    return np.minimum(side(p_net_kw, net_import_kw), side(-p_net_kw, -net_import_kw))
 
 
 def _area_sides(
@@ -181,13 +215,6 @@ def _share_of_sellers(areas: TradingAreas, local: Floats) -> Floats:
         if parent >= 0:
             export[:, area] *= export[:, parent]
     return export
-
-
-def _retailer_receives(block: ClearedBlock) -> Floats:
-    """Sum what the retailer gets per slot: imports at retail, less exports at feed-in price."""
-    top = block.net_import_kw[:, 0] * block.hours
-    imports, exports = np.maximum(top, 0.0), np.maximum(-top, 0.0)
-    return np.asarray(imports * block.retail_price - exports * block.feed_in_price)
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

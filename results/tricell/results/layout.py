@@ -1,4 +1,4 @@
-"""The layout of a results file, schema 1.0.0: the only place that names what is in it.
+"""The layout of a results file, schema 1.1.0: the only place that names what is in it.
 
 A results file is plain HDF5 that follows the netCDF-4 rules, so that h5py, xarray, pandas,
 MATLAB or Julia open it without tricell::
@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Literal
 
 SCHEMA_NAME = "tricell-results"
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "1.1.0"
 CONVENTIONS = "CF-1.11"
 
 TIME_UNIT = "seconds since 1970-01-01 00:00:00"
@@ -225,6 +225,13 @@ _SLOT = (
     Variable("power_flow_method", "i1", "1", "how AC was solved", POWER_FLOW_METHODS),
     Variable("lp_cold_starts", "i4", "1", "linear programs solved without a warm start"),
     Variable("welfare", "f8", "EUR", "value of the cleared orders less their cost"),
+    Variable("gain", "f8", "EUR", "cost of supply that trade saves; NaN where all clear jointly"),
+    Variable("optimal_gain", "f8", "EUR", "the same in the joint optimum of the same orders"),
+    Variable("redispatch_moved", "f8", "kWh", "change from what was traded to what flows"),
+    Variable("redispatch_cost", "f8", "EUR", "what that costs the network operator"),
+    Variable("market_operator_surplus", "f8", "EUR", "what the markets' operators keep"),
+    Variable("market_iterations", "i4", "1", "rounds of iterative mechanisms"),
+    Variable("unfinished_markets", "i4", "1", "markets that did not converge"),
     Variable("wholesale_price", "f8", "EUR/kWh", "wholesale price"),
     Variable("retail_price", "f8", "EUR/kWh", "retail tariff, all in"),
     Variable("feed_in_price", "f8", "EUR/kWh", "feed-in tariff"),
@@ -395,6 +402,7 @@ _BILL_TABLE = Table(
         Variable("export", "f8", "EUR", "feed-in to the retailer, negative when paid for"),
         Variable("network", "f8", "EUR", "network charges and fees"),
         Variable("congestion", "f8", "EUR", "what congested lines add at the own bus"),
+        Variable("redispatch", "f8", "EUR", "for being moved away from what was traded"),
         Variable("total", "f8", "EUR", "sum of the amounts before", required=True),
         Variable(
             "no_trading_total", "f8", "EUR", "bill at retail and feed-in tariff", required=True

@@ -24,6 +24,7 @@ from mosaik.starters import ConnectStarter, Starter
 
 from tricell.errors import SimulatorError
 from tricell.scenarios.faults import did_you_mean
+from tricell.scenarios.schema import Market
 from tricell.scenarios.third_party import Connection, ThirdPartySimulator
 from tricell.scenarios.world import GENERATION_OFFER_EUR_PER_KWH, World
 from tricell.simulators.battery_strategies import make_strategy
@@ -142,6 +143,7 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
             area_ids=world.tree.id,
             prices=world.prices,
             generation_price=GENERATION_OFFER_EUR_PER_KWH,
+            levels=world.levels,
         ),
         "grid": GridSettings(
             grid=world.grid,
@@ -152,10 +154,15 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
             names=world.names,
             fixed_taps=world.fixed_taps,
             start=time.start_utc,
-            max_reclearings=world.scenario.market.max_reclearings,
+            max_reclearings=_max_reclearings(world.scenario.market),
         ),
         "recorder": RecorderSettings(world.recorder_layout(), sink),
     }
+
+
+def _max_reclearings(market: Market) -> int:
+    """How often clearing again can help: never where the market does not know the grid."""
+    return 0 if market.network == "none" else market.max_reclearings
 
 
 def _slots_since_midnight(start: np.datetime64, step_s: int) -> int:

@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 Columns = dict[str, Any]
 
 TRADED_AT_LEAST_KWH = 1e-9
+SAVING_FROM_EUR = 1e-6
+"""From this saving or loss on an agent counts as winner or loser."""
+TRADE_FIGURES = ("gain", "optimal_gain", "redispatch_moved", "redispatch_cost")
 LOAD_DEVICES = (
     DeviceKind.BASE_LOAD,
     DeviceKind.EV,
@@ -71,6 +74,7 @@ class ResultsSink:
         self._generation: list[Floats] = []
         self._verdicts: list[NDArray[Any]] = []
         self._money: list[Floats] = []
+        self._trade: list[Floats] = []
 
     def write(self, block: SlotBlock) -> None:
         """Append a block of slots and its trades."""
@@ -91,8 +95,17 @@ class ResultsSink:
         self._verdicts.append(slot["verdict"].copy())
         money = block.settlement
         self._money.append(
-            np.stack([money.agents_eur, money.retailer_eur, money.network_operator_eur], axis=1)
+            np.stack(
+                [
+                    money.agents_eur,
+                    money.retailer_eur,
+                    money.network_operator_eur,
+                    money.market_operator_eur,
+                ],
+                axis=1,
+            )
         )
+        self._trade.append(np.stack([slot[name] for name in TRADE_FIGURES], axis=1))
 
     def close(self, recorder: RecorderSimulator) -> None:
         """Write the tables at the end and give the file its name."""
@@ -131,21 +144,7 @@ class ResultsSink:
             "price": area["price"][slot, where],
             "network_charge": trade.network_charge_eur[slot, where],
         }
-        top = area["p_import"][:, 0] * self._hours
-        moved = np.flatnonzero(np.abs(top) > TRADED_AT_LEAST_KWH)
-        imported = top[moved] > 0.0
-        retail_price = block.series["slot"]["retail_price"][moved]
-        feed_in_price = block.series["slot"]["feed_in_price"][moved]
-        retail = {
-            "time": times[moved],
-            "level": np.full(len(moved), int(layout.Level.RETAIL)),
-            "area": np.full(len(moved), layout.NO_ROW),
-            "seller": np.where(imported, layout.RETAILER_ROW, layout.POOL_ROW),
-            "buyer": np.where(imported, layout.POOL_ROW, layout.RETAILER_ROW),
-            "energy": np.abs(top[moved]),
-            "price": np.where(imported, retail_price, feed_in_price),
-            "network_charge": np.zeros(len(moved)),
-        }
+        retail = _retail_trades(block, times)
         columns = {name: np.concatenate([pool[name], retail[name]]) for name in pool}
         order = np.argsort(columns["time"], kind="stable")
         if len(order):
@@ -153,7 +152,7 @@ class ResultsSink:
 
     def _bill_table(self, recorder: RecorderSimulator) -> Columns:
         bills = recorder.bills
-        parts = ("energy_p2p", "energy_retail", "export", "network", "congestion")
+        parts = ("energy_p2p", "energy_retail", "export", "network", "congestion", "redispatch")
         total = sum(bills[part] for part in parts)
         reference = recorder.reference.bill_eur
         return {
@@ -175,7 +174,9 @@ class ResultsSink:
         generation = np.concatenate(self._generation)
         bill = self._bill_table(recorder)
         verdicts = np.concatenate(self._verdicts)
-        agents, retailer, operator = np.concatenate(self._money).sum(axis=0)
+        agents, retailer, operator, markets = np.concatenate(self._money).sum(axis=0)
+        trade = dict(zip(TRADE_FIGURES, np.concatenate(self._trade).sum(axis=0), strict=True))
+        winners, losers = (int(np.sum(sign * bill["saving"] > SAVING_FROM_EUR)) for sign in (1, -1))
         kept = (layout.Verdict.LIMITS_MET, layout.Verdict.LIMITS_MET_BY_RECLEARING)
         met = float(np.isin(verdicts, kept).mean())
         figures: list[tuple[str, float | None, str]] = [
@@ -193,6 +194,14 @@ class ResultsSink:
             ("agents_pay", -float(agents), "EUR"),
             ("retailer_receives", float(retailer), "EUR"),
             ("network_operator_receives", float(operator), "EUR"),
+            ("market_operators_receive", float(markets), "EUR"),
+            ("winners", winners, "1"),
+            ("losers", losers, "1"),
+            ("gain", float(trade["gain"]), "EUR"),
+            ("optimal_gain", float(trade["optimal_gain"]), "EUR"),
+            ("welfare_share", _welfare_share(trade), "1"),
+            ("redispatch_moved", float(trade["redispatch_moved"]), "kWh"),
+            ("redispatch_cost", float(trade["redispatch_cost"]), "EUR"),
             ("limits_met_share", met, "1"),
             ("stored_energy_end", float(recorder.stored_kwh.sum()), "kWh"),
             (
@@ -242,6 +251,31 @@ class ResultsSink:
         }
 
 
+def _retail_trades(block: SlotBlock, times: NDArray[np.int64]) -> Columns:
+    """List what was bought from and sold to the retailer, as trades with the whole pool."""
+    money, slot = block.settlement, block.series["slot"]
+    sides = (
+        (money.retail_import_kwh, slot["retail_price"], layout.RETAILER_ROW, layout.POOL_ROW),
+        (money.retail_export_kwh, slot["feed_in_price"], layout.POOL_ROW, layout.RETAILER_ROW),
+    )
+    parts = []
+    for energy, price, seller, buyer in sides:
+        moved = np.flatnonzero(energy > TRADED_AT_LEAST_KWH)
+        parts.append(
+            {
+                "time": times[moved],
+                "level": np.full(len(moved), int(layout.Level.RETAIL)),
+                "area": np.full(len(moved), layout.NO_ROW),
+                "seller": np.full(len(moved), seller),
+                "buyer": np.full(len(moved), buyer),
+                "energy": energy[moved],
+                "price": price[moved],
+                "network_charge": np.zeros(len(moved)),
+            }
+        )
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 @dataclass(frozen=True)
 class _Warning:
     kind: str
@@ -249,6 +283,14 @@ class _Warning:
     message: str
     first_slot: int = 0
     count: int = 1
+
+
+def _welfare_share(trade: Mapping[str, float]) -> float | None:
+    """Gain from trade as a share of that in the joint optimum; the joint program's own is 1."""
+    gain, optimal = trade["gain"], trade["optimal_gain"]
+    if np.isnan(optimal):
+        return 1.0
+    return gain / optimal if optimal > 0.0 else None
 
 
 def _breach_warnings(world: World, breaches: Breaches) -> list[_Warning]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
@@ -18,6 +20,11 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tricell.errors import GridError
 from tricell.grid_models.grid_sources import GridSource
+from tricell.markets.level_markets import NetworkMode
+from tricell.markets.mechanism import Mechanism
+from tricell.markets.mechanism_registry import slot_mechanisms
+from tricell.markets.mechanisms.uniform_price import UniformPrice
+from tricell.markets.operating_envelopes import Rule
 from tricell.scenarios.faults import did_you_mean
 from tricell.scenarios.population_tables import ProfileSource
 from tricell.scenarios.prices import FeedInPrice, RetailPrice, WholesalePrice
@@ -25,6 +32,12 @@ from tricell.scenarios.section import Section, broken_rule
 from tricell.scenarios.third_party import ThirdPartySimulator
 from tricell.simulators.battery_strategies import BatteryStrategyParameters
 from tricell.simulators.strategies.self_consumption import SelfConsumption
+
+if TYPE_CHECKING:
+    SlotMechanism = Mechanism
+else:
+    SlotMechanism = Annotated[reduce(or_, slot_mechanisms()), Field(discriminator="kind")]
+    """Parameters of any mechanism that clears a slot, third parties' included."""
 
 MINUTES_PER_DAY = 1440
 ISO_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}")
@@ -303,12 +316,50 @@ class Prices(Section):
 
 
 class Market(Section):
-    """How the three levels are cleared."""
+    """How the three levels are cleared, and how the markets meet the grid."""
 
-    coordination: Literal["joint"] = "joint"
-    """`joint`: one optimisation over all three levels."""
+    coordination: Literal["joint", "local_first"] = "joint"
+    """`joint`: one program over all levels; `local_first`: level by level, each its mechanism."""
+    network: NetworkMode = "endogenous"
+    """How the markets keep the grid's limits: none, envelope, redispatch, endogenous (default)."""
+    envelope_rule: Rule = "proportional"
+    """With `network: envelope`, how connections share the room: proportional, equal, max_total."""
+    microgrid: SlotMechanism | None = UniformPrice()
+    """With `local_first`, the mechanism of the microgrids (uniform_price); null for no market."""
+    cell: SlotMechanism | None = UniformPrice()
+    """With `local_first`, the mechanism of the cells (uniform_price); null for no market."""
+    multicell: SlotMechanism | None = UniformPrice()
+    """With `local_first`, the mechanism of all cells (uniform_price); null for no market."""
     max_reclearings: Annotated[int, Field(ge=0, le=20)] = 3
     """How often a slot is cleared again if the AC power flow breaks a limit (3)."""
+
+    def of_level(self, level: int) -> Mechanism | None:
+        """Return the mechanism of a level, 1 microgrid to 3 multi-cell."""
+        return (self.microgrid, self.cell, self.multicell)[level - 1]
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Market:
+        if self.coordination == "joint":
+            for name in ("microgrid", "cell", "multicell"):
+                if name in self.model_fields_set:
+                    raise broken_rule(
+                        f"the {name} has a mechanism of its own, but the joint program clears it",
+                        at=(name,),
+                        allowed="mechanisms per level with `coordination: local_first`",
+                    )
+            if self.network != "endogenous":
+                raise broken_rule(
+                    f"the joint program knows the grid: `network: {self.network}` is not for it",
+                    at=("network",),
+                    allowed="endogenous, or any with `coordination: local_first`",
+                )
+        if self.network != "envelope" and "envelope_rule" in self.model_fields_set:
+            raise broken_rule(
+                "there are no envelopes to share",
+                at=("envelope_rule",),
+                allowed="a rule with `network: envelope`",
+            )
+        return self
 
 
 class Output(Section):

@@ -25,6 +25,8 @@ from tricell.grid_models.power_flow import PowerFlow
 from tricell.grid_models.tap_changer import TapController
 from tricell.markets.joint_market import JointMarket
 from tricell.markets.joint_model import JointProblem
+from tricell.markets.level_markets import LevelMarkets, MarketDesign
+from tricell.markets.meter_orders import MeterOrders
 from tricell.markets.orders import BUY, SELL, OrderColumns, OrderKind
 from tricell.markets.settlement import TradingAreas
 from tricell.scenarios.network import load_network
@@ -72,7 +74,8 @@ class World:
     population : who takes part.
     participants, areas : where they stand in the market.
     prices, wholesale : outside prices per slot, and where they come from.
-    market : the compiled market.
+    market : the compiled joint market.
+    levels : the markets level by level; None if the joint market clears all.
     controller : tap changers around the AC power flow.
     feedback : AC error to linear model.
     limits : operating limits and tolerances.
@@ -92,6 +95,7 @@ class World:
     prices: PriceSeries
     wholesale: WholesaleSeries
     market: JointMarket
+    levels: LevelMarkets | None
     controller: TapController
     feedback: AcFeedback
     limits: OperatingLimits
@@ -157,6 +161,7 @@ def build_world(scenario: Scenario) -> World:
     problem = _joint_problem(
         scenario, grid=grid, linear=linear, tree=tree, who=participants, limits=limits
     )
+    market = JointMarket(problem)
     return World(
         scenario=scenario,
         net=net,
@@ -169,7 +174,8 @@ def build_world(scenario: Scenario) -> World:
         areas=areas,
         prices=prices,
         wholesale=wholesale,
-        market=JointMarket(problem),
+        market=market,
+        levels=_level_markets(scenario, tree, areas, participants, market),
         controller=controller,
         feedback=feedback,
         limits=limits,
@@ -183,6 +189,41 @@ def build_world(scenario: Scenario) -> World:
             feedback=feedback,
         ),
         findings=(*network.findings, *controller.findings),
+    )
+
+
+def _level_markets(
+    scenario: Scenario,
+    tree: AreaTree,
+    areas: TradingAreas,
+    who: MarketParticipants,
+    market: JointMarket,
+) -> LevelMarkets | None:
+    wanted = scenario.market
+    if wanted.coordination == "joint":
+        return None
+    hours = scenario.time.step_hours
+    meters = MeterOrders(
+        who.agent_ids,
+        who.agent_node,
+        who.battery_agent,
+        hours=hours,
+        generation_offer=GENERATION_OFFER_EUR_PER_KWH,
+    )
+    return LevelMarkets(
+        market,
+        meters,
+        generators=who.generators,
+        areas=areas,
+        area_names=tree.id,
+        design=MarketDesign(
+            mechanisms=[wanted.of_level(int(level)) for level in tree.level],
+            network=wanted.network,
+            envelope_rule=wanted.envelope_rule,
+            seed=scenario.seed,
+        ),
+        agent_names=who.agent_ids,
+        hours=hours,
     )
 
 

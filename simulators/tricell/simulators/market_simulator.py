@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
 from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.joint_market import GridLimits, JointMarket, TradePrices
+from tricell.markets.level_markets import LevelMarkets, SlotDemand
+from tricell.markets.level_settlement import LevelTrade
+from tricell.markets.meter_orders import MeterState
 from tricell.markets.orders import OrderBook, check_order_book
 from tricell.markets.settlement import TradingAreas
+from tricell.simulators.battery_orders import Step
 from tricell.simulators.messages import AgentPowerNow, Schedule, StorageNow
 from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
 from tricell.simulators.storage_simulator import PriceSeries
@@ -52,6 +56,7 @@ class MarketSettings:
     areas, area_ids : the tree with fees, and names.
     prices : retail and feed-in prices of every slot.
     generation_price : what generators ask for at least, EUR/kWh.
+    levels : markets level by level; None if the joint program clears all levels at once.
     """
 
     market: JointMarket
@@ -61,6 +66,7 @@ class MarketSettings:
     area_ids: tuple[str, ...]
     prices: PriceSeries
     generation_price: float
+    levels: LevelMarkets | None
 
 
 class MarketSimulator(SlotSimulator[MarketSettings]):
@@ -89,6 +95,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
     def set_up(self, settings: MarketSettings) -> None:
         """Set up the market."""
         self._market, self._feedback = settings.market, settings.feedback
+        self._levels = settings.levels
         self._areas, self._area_ids = settings.areas, settings.area_ids
         self._who, self._prices = settings.participants, settings.prices
         self._price = np.full(len(settings.market.problem.orders), settings.generation_price)
@@ -139,7 +146,22 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             correction.flow_max_kw,
             self._feedback.voltage_offset(correction, q_node),
         )
-        clearing = market.clear(book, firm_node, self._trade_prices(slot), limits)
+        prices = self._trade_prices(slot)
+        trade: LevelTrade | None = None
+        if self._levels is None:
+            clearing = market.clear(book, firm_node, prices, limits)
+        else:
+            demand = SlotDemand(
+                slot=slot,
+                meters=_meter_state(firm, power, storage),
+                book=book,
+                firm_node_kw=firm_node,
+                prices=prices,
+                limits=limits,
+                retail_price=float(self._prices.retail[slot]),
+                feed_in_price=float(self._prices.feed_in[slot]),
+            )
+            clearing, trade = self._levels.clear(demand)
         accepted = clearing.accepted_kw
         generation = np.minimum(power.generation_kw, 0.0)
         generation[who.generators] += accepted[: len(who.generators)]
@@ -160,6 +182,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             q_node_kvar=q_node,
             reclearings=self._reclearings,
             cold_starts=market.cold_starts - self._cold_before,
+            trade=trade,
         )
 
     def _order_book(self, power: AgentPowerNow, storage: StorageNow) -> OrderBook:
@@ -179,3 +202,18 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         import_price = np.where(parent >= 0, fee[parent] - fee, self._prices.retail[slot] - fee)
         export_price = np.where(parent >= 0, 0.0, self._prices.feed_in[slot])
         return TradePrices(import_price, export_price)
+
+
+def _meter_state(firm_kw: Floats, power: AgentPowerNow, storage: StorageNow) -> MeterState:
+    """Return what stands behind every meter; the steps' prices without the local fee."""
+    upper, price = storage.orders.upper_kw, storage.orders.limit_price_eur_per_kwh
+    return MeterState(
+        firm_kw=firm_kw,
+        generation_kw=np.maximum(power.generation_kw, 0.0),
+        own_charge_kw=upper[Step.CHARGE_OWN],
+        market_charge_kw=upper[Step.CHARGE_MARKET],
+        own_discharge_kw=upper[Step.DISCHARGE_OWN],
+        market_discharge_kw=upper[Step.DISCHARGE_MARKET],
+        charge_value=price[Step.CHARGE_OWN],
+        discharge_cost=price[Step.DISCHARGE_MARKET],
+    )

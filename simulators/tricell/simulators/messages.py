@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tricell.grid_models.ac_feedback import Correction
 from tricell.grid_models.power_flow import PowerFlowState
 from tricell.markets.joint_market import Clearing
+from tricell.markets.level_settlement import LevelTrade
 from tricell.simulators.battery_orders import BatteryOrders
 
 Floats = NDArray[np.float64]
@@ -59,6 +60,8 @@ class Schedule:
     p_node_kw, q_node_kvar : consumption per electrical node.
     reclearings : how often the slot was cleared again so far.
     cold_starts : solves of this slot that had to start from scratch.
+    trade : what was traded where the levels are cleared one after the other; None where the joint
+        program clears, whose trades follow from its schedule.
     """
 
     power: AgentPowerNow
@@ -71,6 +74,7 @@ class Schedule:
     q_node_kvar: Floats
     reclearings: int
     cold_starts: int
+    trade: LevelTrade | None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tricell.grid_models.arrays import sum_by_key, take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
+from tricell.markets.level_settlement import LevelTrade, settle_level_trades
 from tricell.markets.settlement import ClearedBlock, Settlement, TradingAreas, settle
 from tricell.simulators.battery import apply_power
 from tricell.simulators.grid_simulator import (
@@ -189,6 +190,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._closed = False
         self.on_slot: Callable[[int], None] | None = None
         self._raw: dict[str, dict[str, NDArray[Any]]] = {}
+        self._trades: list[LevelTrade] = []
         self._transformer_branch = layout.grid.transformer_branch
         node_area = layout.linear.node_area
         self._branch_area = np.maximum(
@@ -221,6 +223,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._keep("area", area)
         self._keep("slot", self._slot_values(slot, schedule, report))
         self.breaches.add(slot, clearing.flow_breach_kw, clearing.voltage2_breach)
+        if schedule.trade is not None:
+            self._trades.append(schedule.trade)
         self._last = schedule
         self._row += 1
         self.slots_done += 1
@@ -254,6 +258,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             self.layout.batteries, last.storage.soc_kwh, last.battery_kw, self.layout.hours
         )
         self._row = 0
+        self._trades.clear()
         self.flushes += 1
         self.settle_seconds += settled - started
         self.write_seconds += perf_counter() - settled
@@ -290,7 +295,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
 
     def _slot_values(self, slot: int, schedule: Schedule, report: GridReport) -> dict[str, Any]:
         layout, clearing, state = self.layout, schedule.clearing, report.state
-        prices = layout.prices
+        prices, trade = layout.prices, schedule.trade
         breach = np.abs(clearing.flow_breach_kw)
         breach_cost = float(breach @ layout.flow_breach_eur_per_kwh)
         voltage_breach = float(np.abs(clearing.voltage2_breach).sum())
@@ -306,6 +311,13 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             "power_flow_method": int(state.method != "fixed_point"),
             "lp_cold_starts": schedule.cold_starts,
             "welfare": -clearing.cost_eur_per_h * layout.hours,
+            "gain": np.nan if trade is None else trade.gain,
+            "optimal_gain": np.nan if trade is None else trade.optimal_gain,
+            "redispatch_moved": 0.0 if trade is None else trade.redispatch_moved,
+            "redispatch_cost": 0.0 if trade is None else trade.redispatch_cost,
+            "market_operator_surplus": 0.0 if trade is None else trade.operator_surplus,
+            "market_iterations": 0 if trade is None else trade.iterations,
+            "unfinished_markets": 0 if trade is None else trade.unfinished,
             "wholesale_price": prices.wholesale[slot],
             "retail_price": prices.retail[slot],
             "feed_in_price": prices.feed_in[slot],
@@ -315,18 +327,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         layout, rows = self.layout, self._row
         raw = {g: {n: v[:rows] for n, v in values.items()} for g, values in self._raw.items()}
         agent, area, slot = raw["agent"], raw["area"], raw["slot"]
-        settlement = settle(
-            layout.areas,
-            ClearedBlock(
-                p_net_kw=agent["p_net"],
-                net_import_kw=area["p_import"],
-                area_price=area["price"],
-                agent_price=agent["price"],
-                retail_price=slot["retail_price"],
-                feed_in_price=slot["feed_in_price"],
-                hours=layout.hours,
-            ),
-        )
+        settlement = self._settlement(agent, area, slot)
         curtailed = np.maximum(agent["p_pv_available"], 0.0) - np.maximum(agent["p_pv"], 0.0)
         agent |= {
             "p_storage": agent["p_net"] - agent["p_load"] + agent["p_pv"],
@@ -344,6 +345,27 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         }
         slot |= _worst(raw) | self._binding(raw)
         return SlotBlock(self.slots_done - rows, raw, settlement)
+
+    def _settlement(
+        self,
+        agent: Mapping[str, NDArray[Any]],
+        area: Mapping[str, NDArray[Any]],
+        slot: Mapping[str, NDArray[Any]],
+    ) -> Settlement:
+        if self._trades:
+            return settle_level_trades(self._trades)
+        return settle(
+            self.layout.areas,
+            ClearedBlock(
+                p_net_kw=agent["p_net"],
+                net_import_kw=area["p_import"],
+                area_price=area["price"],
+                agent_price=agent["price"],
+                retail_price=slot["retail_price"],
+                feed_in_price=slot["feed_in_price"],
+                hours=self.layout.hours,
+            ),
+        )
 
     def _binding(self, raw: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
         """Find what stands closest to its limit in each slot, if it stands at it."""
@@ -383,6 +405,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             "export",
             "network",
             "congestion",
+            "redispatch",
             "bought_p2p_kwh",
             "sold_p2p_kwh",
             "bought_retail_kwh",

@@ -1,0 +1,319 @@
+"""One slot of the markets level by level, inside the limits of the grid.
+
+The levels clear first (`local_first`); what is carried out then depends on how the market meets
+the grid:
+
+* ``none``: as cleared; the AC power flow only judges it.
+* ``envelope``: before the gate every connection gets the room that it may use, whatever the
+  others do with theirs; orders are clipped to it (`operating_envelopes`).
+* ``redispatch``: after the gate, the smallest change that keeps all limits (`redispatch`).
+* ``endogenous``: the joint program, which knows the grid, decides how much flows; the mechanisms
+  decide who trades with whom, and at which price.
+
+Where what is carried out differs from what was traded, the difference is settled at the order's
+own limit price, so that nobody loses or gains by being moved. The network operator bears it, and
+buys or sells the energy difference at the retailer's prices.
+
+Every slot is also cleared by the joint program: its optimum of the same orders is what the
+mechanisms' gains from trade are measured by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tricell.grid_models.arrays import sum_by_key
+from tricell.markets.joint_market import Clearing, GridLimits, JointMarket, TradePrices
+from tricell.markets.level_settlement import LevelTrade
+from tricell.markets.linear_flow import LinearFlow
+from tricell.markets.local_first import LocalFirstResult, MarketAreas, clear_local_first
+from tricell.markets.mechanism import MarketTerms, Mechanism
+from tricell.markets.meter_orders import MeterOrders, MeterState, Outcome
+from tricell.markets.operating_envelopes import EnvelopeCalculator, Rule
+from tricell.markets.order_table import Orders
+from tricell.markets.orders import OrderBook
+from tricell.markets.redispatch import Redispatch
+from tricell.markets.settlement import TradingAreas, area_trade_kw
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+NetworkMode = Literal["none", "envelope", "redispatch", "endogenous"]
+
+
+@dataclass(frozen=True)
+class MarketDesign:
+    """How the levels clear.
+
+    Attributes
+    ----------
+    mechanisms : of each area, None where there is no market.
+    network : how the market meets the grid.
+    envelope_rule : how room is shared among connections, with ``network="envelope"``.
+    seed : of everything random.
+    """
+
+    mechanisms: Sequence[Mechanism | None]
+    network: NetworkMode
+    envelope_rule: Rule = "proportional"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SlotDemand:
+    """What one slot brings to the markets.
+
+    Attributes
+    ----------
+    slot : its number.
+    meters : what stands behind every meter.
+    book : the same, as orders of the joint program.
+    firm_node_kw : firm net demand per node.
+    prices : prices at the areas' borders in the joint program.
+    limits : limits of the linear model.
+    retail_price, feed_in_price : EUR/kWh.
+    """
+
+    slot: int
+    meters: MeterState
+    book: OrderBook
+    firm_node_kw: Floats
+    prices: TradePrices
+    limits: GridLimits
+    retail_price: float
+    feed_in_price: float
+
+
+class LevelMarkets:
+    """The markets of all areas, set up once, cleared slot after slot.
+
+    Parameters
+    ----------
+    joint : the joint program of the same agents and areas.
+    meters : order rows of the population.
+    generators : agents whose generation stands in the joint program's first order columns.
+    areas, area_names : the tree.
+    design : mechanisms, and how they meet the grid.
+    agent_names : name of each agent.
+    hours : length of a slot, h.
+    """
+
+    def __init__(
+        self,
+        joint: JointMarket,
+        meters: MeterOrders,
+        *,
+        generators: Indices,
+        areas: TradingAreas,
+        area_names: tuple[str, ...],
+        design: MarketDesign,
+        agent_names: tuple[str, ...],
+        hours: float,
+    ) -> None:
+        problem = joint.problem
+        self.joint, self.design = joint, design
+        self._meters, self._generators, self._hours = meters, generators, hours
+        self._areas, self._agent_names = areas, agent_names
+        self._market_areas = MarketAreas(areas.parent, areas.fee_eur_per_kwh, area_names)
+        self._row_area = areas.agent_area[meters.agent]
+        self._flow = LinearFlow(problem.grid, problem.constant_kw)
+        self._redispatch = Redispatch(problem) if design.network == "redispatch" else None
+        self._envelopes = (
+            EnvelopeCalculator(problem, meters.agent_node, design.envelope_rule)
+            if design.network == "envelope"
+            else None
+        )
+
+    def clear(self, demand: SlotDemand) -> tuple[Clearing, LevelTrade]:
+        """Clear one slot on all levels.
+
+        Returns
+        -------
+        The schedule that is carried out, in the columns of the joint program, and the trades.
+        """
+        book, prices = demand.book, demand.prices
+        optimum = self.joint.clear(book, demand.firm_node_kw, prices, demand.limits)
+        rows = self._meters.rows(demand.meters, demand.retail_price, demand.feed_in_price)
+        offered = rows.energy_kwh
+        market = clear_local_first(
+            rows.with_energy(self._admitted(demand, rows, optimum)),
+            self._row_area,
+            self._market_areas,
+            self.design.mechanisms,
+            self._terms(demand),
+        )
+        cleared = self._meters.outcome(demand.meters, offered, market.taken_kwh)
+        done, clearing = self._carried_out(demand, cleared, optimum)
+        flowing = self._meters.rows_of(demand.meters, offered, done)
+        trade = self._trade(demand, rows, market, flowing_kwh=flowing, done=done, optimum=optimum)
+        # The objective of the joint program, as far as these markets stay behind its optimum.
+        cost = optimum.cost_eur_per_h + (trade.optimal_gain - trade.gain) / self._hours
+        return replace(clearing, area_price=market.area_price, cost_eur_per_h=cost), trade
+
+    def _terms(self, demand: SlotDemand) -> MarketTerms:
+        return MarketTerms(
+            retail_price=demand.retail_price,
+            feed_in_price=demand.feed_in_price,
+            seed=int(np.random.SeedSequence((self.design.seed, demand.slot)).generate_state(1)[0]),
+            agent_names=self._agent_names,
+        )
+
+    def _admitted(self, demand: SlotDemand, rows: Orders, optimum: Clearing) -> Floats:
+        """Energy of each row that may be traded."""
+        if self.design.network == "endogenous":
+            planned = self._meters.rows_of(
+                demand.meters, rows.energy_kwh, self._outcome(demand, optimum.accepted_kw)
+            )
+            return np.clip(planned, 0.0, rows.energy_kwh)
+        if self._envelopes is None:
+            return rows.energy_kwh
+        return self._clipped(demand, rows, self._envelopes)
+
+    def _clipped(self, demand: SlotDemand, rows: Orders, envelopes: EnvelopeCalculator) -> Floats:
+        """Energy of each row inside the envelope of its connection."""
+        meters, hours = self._meters, self._hours
+        always = meters.always(demand.meters, rows.energy_kwh) / hours
+        firm = sum_by_key(meters.agent_node, always, self.joint.problem.grid.n_node)
+        flexible = meters.flexible(demand.meters, rows.energy_kwh)
+        wanted = [meters.by_agent(flexible, side) / hours for side in (1.0, -1.0)]
+        room = envelopes.limits(firm, firm, wanted[0], wanted[1], demand.limits)
+        share = [
+            np.divide(limit, want, out=np.ones_like(want), where=want > 0.0)
+            for limit, want in zip((room.import_kw, room.export_kw), wanted, strict=True)
+        ]
+        kept = np.where(rows.side > 0.0, share[0][meters.agent], share[1][meters.agent])
+        return np.asarray(rows.energy_kwh - flexible * (1.0 - np.minimum(kept, 1.0)))
+
+    def _carried_out(
+        self, demand: SlotDemand, cleared: Outcome, optimum: Clearing
+    ) -> tuple[Outcome, Clearing]:
+        """Return what is carried out, and its state in the linear model."""
+        if self.design.network == "endogenous":
+            return self._outcome(demand, optimum.accepted_kw), optimum
+        accepted = self._columns(cleared)
+        if self._redispatch is not None:
+            changed = self._redispatch.adjust(
+                accepted, demand.book.quantity_kw, demand.firm_node_kw, demand.limits
+            )
+            net_import = self.joint.net_import_kw(changed.accepted_kw, demand.firm_node_kw)
+            clearing = replace(
+                changed.clearing,
+                accepted_kw=changed.accepted_kw,
+                net_import_kw=net_import,
+                node_price=optimum.node_price,
+            )
+            return self._outcome(demand, changed.accepted_kw), clearing
+        return cleared, self._as_cleared(demand, accepted, optimum)
+
+    def _as_cleared(self, demand: SlotDemand, accepted: Floats, optimum: Clearing) -> Clearing:
+        orders, grid = self.joint.problem.orders, self.joint.problem.grid
+        net = demand.firm_node_kw + sum_by_key(orders.node, orders.side * accepted, grid.n_node)
+        state = self._flow.state(net, demand.limits.voltage_offset)
+        return replace(
+            optimum,
+            accepted_kw=accepted,
+            net_import_kw=self.joint.net_import_kw(accepted, demand.firm_node_kw),
+            flow_kw=state.flow_kw,
+            voltage2=state.voltage2,
+            flow_breach_kw=np.zeros(grid.n_edge),
+            voltage2_breach=np.zeros(grid.n_node),
+        )
+
+    def _columns(self, outcome: Outcome) -> Floats:
+        """Return accepted power in the order columns of the joint program."""
+        steps = outcome.steps_kw
+        return np.concatenate([outcome.generation_kw[self._generators], steps.ravel()])
+
+    def _outcome(self, demand: SlotDemand, accepted_kw: Floats) -> Outcome:
+        generation = demand.meters.generation_kw.copy()
+        n_generator = len(self._generators)
+        generation[self._generators] = accepted_kw[:n_generator]
+        return Outcome(generation, accepted_kw[n_generator:].reshape(4, -1))
+
+    def _trade(
+        self,
+        demand: SlotDemand,
+        rows: Orders,
+        market: LocalFirstResult,
+        *,
+        flowing_kwh: Floats,
+        done: Outcome,
+        optimum: Clearing,
+    ) -> LevelTrade:
+        by_agent = self._meters.by_agent
+        change = flowing_kwh - market.taken_kwh
+        # Own generation that was wanted at home (a flow below zero) was never sold to anybody.
+        moved = (
+            rows.side * rows.price_eur_per_kwh * (np.maximum(flowing_kwh, 0.0) - market.taken_kwh)
+        )
+        missing = float((rows.side * change).sum())
+        retail = _retail_cost(missing, demand)
+        cost = _battery_cost(demand, done, self._hours)
+        cost += float(market.retail_eur.sum() + market.network_eur.sum()) + retail
+        alone = self._cost_alone(demand, rows)
+        return LevelTrade(
+            bought_p2p=by_agent(market.traded_kwh, 1.0),
+            sold_p2p=by_agent(market.traded_kwh, -1.0),
+            bought_retail=by_agent(market.bought_retail_kwh),
+            sold_retail=by_agent(market.sold_retail_kwh),
+            energy_p2p=by_agent(market.energy_eur),
+            energy_retail=by_agent(market.retail_eur, 1.0),
+            export=by_agent(market.retail_eur, -1.0),
+            network=by_agent(market.network_eur),
+            redispatch=by_agent(moved),
+            area_traded=market.area_traded_kwh,
+            area_residual=market.area_residual_kwh,
+            area_network=market.area_network_eur,
+            operator_surplus=float(market.area_surplus_eur.sum()),
+            redispatch_moved=float(np.abs(change).sum()),
+            redispatch_cost=retail - float(moved.sum()),
+            redispatch_retail=retail,
+            gain=alone - cost,
+            optimal_gain=alone - self._cost_of_optimum(demand, optimum),
+            iterations=sum(each.result.iterations for each in market.markets),
+            unfinished=sum("not converged" in each.result.flags for each in market.markets),
+        )
+
+    def _cost_alone(self, demand: SlotDemand, rows: Orders) -> float:
+        """Cost of supply without any trade: everybody alone with the retailer."""
+        taken = np.where(rows.attribute("retail", 1.0) > 0.0, rows.energy_kwh, 0.0)
+        done = self._meters.outcome(demand.meters, rows.energy_kwh, taken)
+        paid = np.where(rows.side > 0.0, demand.retail_price, -demand.feed_in_price) * taken
+        return _battery_cost(demand, done, self._hours) + float(paid.sum())
+
+    def _cost_of_optimum(self, demand: SlotDemand, optimum: Clearing) -> float:
+        """Cost of supply in the joint optimum, with the fees of what is traded inside each area."""
+        done = self._outcome(demand, optimum.accepted_kw)
+        orders, areas = self.joint.problem.orders, self._areas
+        net = demand.meters.firm_kw - demand.meters.generation_kw
+        curtailed = (
+            demand.meters.generation_kw[self._generators] - done.generation_kw[self._generators]
+        )
+        n_agent, n_generator = len(net), len(self._generators)
+        net = net + sum_by_key(self._generators, curtailed, n_agent)
+        battery = (orders.side * optimum.accepted_kw)[n_generator:]
+        net += sum_by_key(orders.agent[n_generator:], battery, n_agent)
+        traded = area_trade_kw(areas, net, optimum.net_import_kw)
+        fees = float(traded @ areas.fee_eur_per_kwh) * self._hours
+        top = float(optimum.net_import_kw[0]) * self._hours
+        return _battery_cost(demand, done, self._hours) + fees + _retail_cost(top, demand)
+
+
+def _battery_cost(demand: SlotDemand, done: Outcome, hours: float) -> float:
+    """Cost of what batteries give less the worth of what they take, at their own prices, EUR."""
+    own_charge, charge, own_discharge, discharge = done.steps_kw
+    meters = demand.meters
+    taken = meters.charge_value @ (own_charge + charge)
+    given = meters.discharge_cost @ (own_discharge + discharge)
+    return float(given - taken) * hours
+
+
+def _retail_cost(energy_kwh: float, demand: SlotDemand) -> float:
+    """Cost of energy from the retailer; negative energy is fed in."""
+    price = demand.retail_price if energy_kwh > 0.0 else demand.feed_in_price
+    return energy_kwh * price

@@ -1,0 +1,214 @@
+"""Markets level by level: microgrids first, then cells, then all cells together.
+
+Each area's market clears the orders of its own members and what the areas below left over, with
+the mechanism of its level. An order that goes up keeps its price step, but carries the identity
+of the area that it comes from. At an area with network fee ``phi`` every buyer bids ``phi`` less,
+pays the seller's price and, on top, ``phi`` to the network operator. What is left after the
+highest level is for the retailer, who serves every order at the retail or the feed-in price, or
+only those marked so where the orders have a column ``retail``.
+
+Sequential clearing is budget balanced and individually rational wherever its mechanisms are, but
+not efficient: a local trade can keep energy from a buyer elsewhere who values it more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tricell.markets.mechanism import MarketResult, MarketTerms, Mechanism
+from tricell.markets.order_table import ENERGY_RESIDUE_KWH, Orders
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MarketAreas:
+    """The tree of market areas, parents first.
+
+    Attributes
+    ----------
+    parent : row of the area above, -1 for the top.
+    fee_eur_per_kwh : whole network fee of a kWh that is traded in this area.
+    names : names of the areas: who stands behind an order that goes up.
+    """
+
+    parent: Indices
+    fee_eur_per_kwh: Floats
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AreaMarket:
+    """One market of the sequence.
+
+    Attributes
+    ----------
+    area : row of the area.
+    rows : rows of its orders in the whole list: the forwarding table.
+    orders : the orders as the market saw them, buyers' prices less the fee.
+    result : what it decided.
+    """
+
+    area: int
+    rows: Indices
+    orders: Orders
+    result: MarketResult
+
+
+@dataclass(frozen=True)
+class LocalFirstResult:
+    """All levels together; energies in kWh, one entry per order unless stated.
+
+    Attributes
+    ----------
+    traded_kwh : sold to or bought from peers.
+    energy_eur : paid for it (negative: received).
+    network_eur : network fees of the buyers.
+    bought_retail_kwh, sold_retail_kwh : what the retailer served.
+    retail_eur : paid to him (negative: received).
+    left_kwh : what nobody took.
+    markets : the markets that had orders, in the sequence in which they cleared.
+    area_traded_kwh, area_price, area_network_eur, area_surplus_eur : per area; the price is what
+        sellers received on average, nan where nothing was traded.
+    area_residual_kwh : per area, bought and sold energy that went up and flows in any case.
+    """
+
+    traded_kwh: Floats
+    energy_eur: Floats
+    network_eur: Floats
+    bought_retail_kwh: Floats
+    sold_retail_kwh: Floats
+    retail_eur: Floats
+    left_kwh: Floats
+    markets: tuple[AreaMarket, ...]
+    area_traded_kwh: Floats
+    area_price: Floats
+    area_network_eur: Floats
+    area_surplus_eur: Floats
+    area_residual_kwh: Floats
+
+    @property
+    def taken_kwh(self) -> Floats:
+        """Energy of each order that flows: traded with peers, or with the retailer."""
+        return self.traded_kwh + self.bought_retail_kwh + self.sold_retail_kwh
+
+
+def clear_local_first(
+    orders: Orders,
+    order_area: Indices,
+    areas: MarketAreas,
+    mechanisms: Sequence[Mechanism | None],
+    terms: MarketTerms,
+) -> LocalFirstResult:
+    """Clear all levels, from the lowest areas to the top.
+
+    Parameters
+    ----------
+    orders : of all agents; rows without energy are passed over.
+    order_area : area of each order's agent.
+    areas : the tree.
+    mechanisms : of each area; None where there is no market.
+    terms : retail and feed-in price, seed, and the agents' names.
+    """
+    n_area = len(areas.parent)
+    left = orders.energy_kwh.copy()
+    energy_eur, network_eur = np.zeros(len(orders)), np.zeros(len(orders))
+    per_area = {name: np.zeros(n_area) for name in ("traded", "network", "surplus", "residual")}
+    price = np.full(n_area, np.nan)
+    to_retailer = np.where(orders.attribute("retail", 1.0) > 0.0, 1.0, 0.0)
+    waiting = _own_rows(order_area, n_area)
+    names = (*terms.agent_names, *areas.names)
+    markets: list[AreaMarket] = []
+    for area in range(n_area - 1, -1, -1):
+        rows = np.sort(np.concatenate(waiting[area]))
+        rows = rows[left[rows] > 0.0]
+        mechanism = mechanisms[area]
+        if mechanism is not None and len(rows):
+            fee = float(areas.fee_eur_per_kwh[area])
+            child = _child_towards(order_area[rows], areas.parent, area)
+            book = _book(orders.take(rows), left[rows], fee, child, len(terms.agent_names))
+            result = mechanism.clear(book, _local_terms(terms, names, area, fee))
+            markets.append(AreaMarket(area, rows, book, result))
+            accepted, buys = result.accepted_kwh, book.side > 0.0
+            left[rows] = _remainder(left[rows], accepted)
+            energy_eur[rows] += result.payment_eur
+            network_eur[rows] += np.where(buys, accepted * fee, 0.0)
+            volume = float(accepted[buys].sum())
+            if volume > 0.0:
+                price[area] = -float(result.payment_eur[~buys].sum()) / volume
+            per_area["traded"][area] = volume
+            per_area["network"][area] = volume * fee
+            per_area["surplus"][area] = result.operator_surplus_eur
+            rows = rows[left[rows] > 0.0]
+        per_area["residual"][area] = left[rows] @ to_retailer[rows]
+        if areas.parent[area] >= 0:
+            waiting[areas.parent[area]].append(rows)
+    traded = orders.energy_kwh - left
+    served = left * to_retailer
+    bought = np.where(orders.side > 0.0, served, 0.0)
+    sold = served - bought
+    return LocalFirstResult(
+        traded_kwh=traded,
+        energy_eur=energy_eur,
+        network_eur=network_eur,
+        bought_retail_kwh=bought,
+        sold_retail_kwh=sold,
+        retail_eur=bought * terms.retail_price - sold * terms.feed_in_price,
+        left_kwh=left - bought - sold,
+        markets=tuple(markets),
+        area_traded_kwh=per_area["traded"],
+        area_price=price,
+        area_network_eur=per_area["network"],
+        area_surplus_eur=per_area["surplus"],
+        area_residual_kwh=per_area["residual"],
+    )
+
+
+def _own_rows(order_area: Indices, n_area: int) -> list[list[Indices]]:
+    by_area = np.argsort(order_area, kind="stable")
+    cuts = np.searchsorted(order_area[by_area], np.arange(1, n_area))
+    return [[rows] for rows in np.split(by_area, cuts)]
+
+
+def _book(orders: Orders, left: Floats, fee: float, child: Indices, n_agent: int) -> Orders:
+    """Orders as one area's market sees them: what is left of each, the fee taken off bids."""
+    bids_less_fee = orders.price_eur_per_kwh - np.where(orders.side > 0.0, fee, 0.0)
+    return replace(
+        orders,
+        energy_kwh=left,
+        price_eur_per_kwh=bids_less_fee,
+        agent=np.where(child < 0, orders.agent, n_agent + child),
+    )
+
+
+def _child_towards(origin: Indices, parent: Indices, area: int) -> Indices:
+    """Child of an area through which an order came up; -1 for the area's own members."""
+    here = origin.copy()
+    child = np.full(len(origin), -1, dtype=np.int64)
+    while True:
+        below = here != area
+        if not below.any():
+            return child
+        child = np.where(below, here, child)
+        here = np.where(below, parent[here], here)
+
+
+def _local_terms(terms: MarketTerms, names: tuple[str, ...], area: int, fee: float) -> MarketTerms:
+    """Return the terms of one area: its own seed, and what the retailer is worth to its buyers."""
+    return replace(
+        terms,
+        retail_price=terms.retail_price - fee,
+        seed=int(np.random.SeedSequence((terms.seed, area)).generate_state(1)[0]),
+        agent_names=names,
+    )
+
+
+def _remainder(before: Floats, accepted: Floats) -> Floats:
+    """Return what is left of each order; rounding residues count as nothing."""
+    left = before - accepted
+    return np.where(left <= ENERGY_RESIDUE_KWH * np.maximum(before, 1.0), 0.0, left)

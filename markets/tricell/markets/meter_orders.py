@@ -1,0 +1,226 @@
+"""What every household asks of the local markets in one slot: its net need, in priced steps.
+
+A household uses its own generation first. What its meter would show then is offered in rows; with
+``p_im`` the retail price, ``p_ex`` the feed-in price, ``b`` what a charging step is worth and
+``a`` what a discharging step costs (all-in):
+
+===================  ====  =========================  =====================================
+row                  side  limit price                what happens to energy that nobody took
+===================  ====  =========================  =====================================
+deficit              buy   ``p_im``                   bought from the retailer
+own discharge        buy   ``min(a, p_im)``           the own battery covers it
+surplus              sell  ``max(p_ex, offer)``       fed in, or curtailed where ``p_ex < offer``
+own charge           sell  ``max(b, p_ex, offer)``    the own battery stores it
+market charge        buy   ``b``                      not charged, unless ``b >= p_im``
+market discharge     sell  ``a``                      not discharged, unless ``a <= p_ex``
+===================  ====  =========================  =====================================
+
+So the own battery stands behind the meter, and yet trades whenever neighbours value it more: the
+same choice that the joint program has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tricell.grid_models.arrays import sum_by_key
+from tricell.markets.order_table import Orders
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+ROW_SIDES = (1.0, 1.0, -1.0, -1.0, 1.0, -1.0)
+"""Deficit, own discharge, surplus, own charge, market charge, market discharge."""
+
+
+@dataclass(frozen=True)
+class MeterState:
+    """What stands behind every meter in one slot.
+
+    Attributes
+    ----------
+    firm_kw : demand that is always served, per agent; negative feeds in.
+    generation_kw : available generation, per agent, at least 0.
+    own_charge_kw, market_charge_kw, own_discharge_kw, market_discharge_kw : largest power of each
+        step, per battery.
+    charge_value, discharge_cost : all-in limit prices of these steps, per battery, EUR/kWh.
+    """
+
+    firm_kw: Floats
+    generation_kw: Floats
+    own_charge_kw: Floats
+    market_charge_kw: Floats
+    own_discharge_kw: Floats
+    market_discharge_kw: Floats
+    charge_value: Floats
+    discharge_cost: Floats
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is carried out, kW.
+
+    Attributes
+    ----------
+    generation_kw : fed in by the plants, per agent.
+    steps_kw : own charge, market charge, own discharge, market discharge; shape (4, batteries).
+    """
+
+    generation_kw: Floats
+    steps_kw: Floats
+
+
+class MeterOrders:
+    """The order rows of a population: fixed places, moving prices and quantities.
+
+    Parameters
+    ----------
+    agent_ids : name of each agent.
+    agent_node : its electrical node.
+    battery_agent : owner of each battery.
+    hours : length of a slot, h.
+    generation_offer : what plants ask for at least, EUR/kWh.
+
+    Attributes
+    ----------
+    agent : agent of every row.
+    agent_node : node of every agent.
+    """
+
+    def __init__(
+        self,
+        agent_ids: tuple[str, ...],
+        agent_node: Indices,
+        battery_agent: Indices,
+        hours: float,
+        generation_offer: float,
+    ) -> None:
+        agents = np.arange(len(agent_ids))
+        parts = (agents, battery_agent, agents, battery_agent, battery_agent, battery_agent)
+        self._battery_agent, self._n_agent = battery_agent, len(agent_ids)
+        self._hours, self._offer = hours, generation_offer
+        self.agent_node = agent_node
+        self._cuts = np.cumsum([len(part) for part in parts])[:-1]
+        self.agent = np.concatenate(parts).astype(np.int64)
+        self._side = np.repeat(ROW_SIDES, [len(part) for part in parts])
+        rows = np.arange(len(self.agent))
+        self._rows = Orders(
+            id=np.char.mod("%d", rows) if len(rows) else np.zeros(0, np.str_),
+            side=self._side,
+            energy_kwh=np.zeros(len(rows)),
+            price_eur_per_kwh=np.zeros(len(rows)),
+            time=np.zeros(len(rows)),
+            agent=self.agent,
+            node=agent_node[self.agent],
+            priority=rows,
+        )
+
+    def rows(self, state: MeterState, retail_price: float, feed_in_price: float) -> Orders:
+        """Return all rows of a slot; rows without energy have 0 kWh.
+
+        Parameters
+        ----------
+        state : what stands behind every meter.
+        retail_price, feed_in_price : EUR/kWh.
+        """
+        net = state.firm_kw - state.generation_kw
+        covered = sum_by_key(self._battery_agent, state.own_discharge_kw, self._n_agent)
+        stored = sum_by_key(self._battery_agent, state.own_charge_kw, self._n_agent)
+        power = (
+            np.maximum(np.maximum(net, 0.0) - covered, 0.0),
+            state.own_discharge_kw,
+            np.maximum(np.maximum(-net, 0.0) - stored, 0.0),
+            state.own_charge_kw,
+            state.market_charge_kw,
+            state.market_discharge_kw,
+        )
+        floor = max(feed_in_price, self._offer)
+        price = (
+            np.full(self._n_agent, retail_price),
+            np.minimum(state.discharge_cost, retail_price),
+            np.full(self._n_agent, floor),
+            np.maximum(state.charge_value, floor),
+            state.charge_value,
+            state.discharge_cost,
+        )
+        limit = np.concatenate(price)
+        buys = self._side > 0.0
+        firm = np.where(buys, limit >= retail_price, limit <= floor)
+        served = np.where(buys, limit >= retail_price, limit <= feed_in_price)
+        return Orders(
+            id=self._rows.id,
+            side=self._side,
+            energy_kwh=np.concatenate(power) * self._hours,
+            price_eur_per_kwh=limit,
+            time=self._rows.time,
+            agent=self.agent,
+            node=self._rows.node,
+            priority=self._rows.priority,
+            attributes={"firm": firm, "retail": served},
+        )
+
+    def outcome(self, state: MeterState, energy_kwh: Floats, taken_kwh: Floats) -> Outcome:
+        """Return what is carried out.
+
+        Parameters
+        ----------
+        state : what stands behind every meter.
+        energy_kwh : energy of every row as it was offered by the household, before any envelope.
+        taken_kwh : energy of every row that was traded, with peers or the retailer.
+        """
+        taken = np.split(taken_kwh / self._hours, self._cuts)
+        left = np.split((energy_kwh - taken_kwh) / self._hours, self._cuts)
+        _, kept_discharge, unsold, kept_charge, _, _ = left
+        # Feed-in that nobody can switch off (negative demand) stays whatever was sold.
+        curtailed = np.clip(unsold, 0.0, state.generation_kw)
+        return Outcome(
+            generation_kw=state.generation_kw - curtailed,
+            steps_kw=np.stack([kept_charge, taken[4], kept_discharge, taken[5]]),
+        )
+
+    def rows_of(self, state: MeterState, energy_kwh: Floats, outcome: Outcome) -> Floats:
+        """Return the energy of each row that flows in a given outcome: the reverse of `outcome`.
+
+        A surplus below zero is generation that the household wanted for itself.
+
+        Parameters
+        ----------
+        state : what stands behind every meter.
+        energy_kwh : energy of every row as it was offered by the household.
+        outcome : what is carried out.
+        """
+        deficit, own_discharge, _, own_charge, _, _ = np.split(energy_kwh, self._cuts)
+        steps = outcome.steps_kw * self._hours
+        per_battery = (own_discharge - steps[2], own_charge - steps[0], steps[1], steps[3])
+        covered, stored, charged, discharged = (
+            sum_by_key(self._battery_agent, energy, self._n_agent) for energy in per_battery
+        )
+        of_battery = outcome.steps_kw[0] + outcome.steps_kw[1]
+        of_battery = of_battery - outcome.steps_kw[2] - outcome.steps_kw[3]
+        net = state.firm_kw - outcome.generation_kw
+        net = net + sum_by_key(self._battery_agent, of_battery, self._n_agent)
+        surplus = deficit + covered - stored + charged - discharged - net * self._hours
+        return np.concatenate(
+            [deficit, per_battery[0], surplus, per_battery[1], per_battery[2], per_battery[3]]
+        )
+
+    def flexible(self, state: MeterState, energy_kwh: Floats) -> Floats:
+        """Return the energy of each row that need not flow: all but demand and forced feed-in."""
+        parts = np.split(energy_kwh.copy(), self._cuts)
+        parts[0][:] = 0.0
+        forced = np.maximum(-state.firm_kw, 0.0) * self._hours
+        parts[2][:] = np.maximum(parts[2] - forced, 0.0)
+        return np.concatenate(parts)
+
+    def always(self, state: MeterState, energy_kwh: Floats) -> Floats:
+        """Return the energy per agent that flows whatever happens, positive buys, kWh."""
+        fixed = energy_kwh - self.flexible(state, energy_kwh)
+        return self.by_agent(fixed * self._side)
+
+    def by_agent(self, per_row: Floats, side: float = 0.0) -> Floats:
+        """Sum a quantity of the rows over each agent; of one side only if it is given."""
+        values = per_row if side == 0.0 else np.where(self._side == side, per_row, 0.0)
+        return sum_by_key(self.agent, values, self._n_agent)
