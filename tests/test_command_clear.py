@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,8 @@ from tricell.markets.mechanism_registry import known_mechanisms
 from tricell.scenarios.command_line import app
 from tricell.scenarios.order_file import FAULTS_SHOWN, OrderFaultsError, read_orders
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "orders.csv"
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "orders.csv"
 HEADER = "id,side,energy_kwh,price_eur_per_kwh"
 SLOT_MARKETS = sorted(name for name, each in known_mechanisms().items() if each.parameters)
 FUNCTIONS = sorted(name for name, each in known_mechanisms().items() if not each.parameters)
@@ -394,3 +396,18 @@ def test_parquet_written_by_pandas_is_read(tmp_path: Path) -> None:
 def test_reading_csv_needs_no_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", ModuleType("pandas"))
     assert len(read_orders(EXAMPLE).orders) == 6
+
+
+# --- the page of the documentation ---
+
+
+def test_the_generated_page_names_every_mechanism_and_its_parameters() -> None:
+    spec = spec_from_file_location("reference_pages", ROOT / "docs" / "reference_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    pages = module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    page = pages.on_page_markdown("<!-- reference: mechanisms -->")
+    for name in known_mechanisms():
+        assert f"| `{name}` |" in page
+    assert "| `k` | a number, at least 0 and at most 1 (default 0.5) |" in page
