@@ -44,7 +44,9 @@ def ratio(case: dict[str, Any]) -> dict[str, Any]:
 
 def listings(case: dict[str, Any]) -> dict[str, Any]:
     posted, ordered = case["listings"], case["orders"]
-    feeders = {name: number for number, name in enumerate({each["feeder"]: 0 for each in posted})}
+    feeders = {
+        name: number for number, name in enumerate({each.get("feeder"): 0 for each in posted})
+    }
     n_buy, n_sell = len(ordered), len(posted)
     orders = Orders.of(
         id=[f"order {each['id']}" for each in ordered] + [f"listing {e['id']}" for e in posted],
@@ -53,9 +55,9 @@ def listings(case: dict[str, Any]) -> dict[str, Any]:
         price_eur_per_kwh=[each.get("p_max", case["p_im"]) for each in ordered]
         + [each["p"] for each in posted],
         time=[*range(n_buy), *range(n_sell)],
-        node=[-1] * n_buy + [feeders[each["feeder"]] for each in posted],
+        node=[-1] * n_buy + [feeders[each.get("feeder")] for each in posted],
     )
-    limits = case.get("limits", {})
+    limits = case.get("limits") or {}
     market = PostedListings(
         network_check=case.get("mode", "reject"),
         feeder_limit_kwh={feeders[name]: limits[name] for name in limits if name in feeders},
