@@ -318,3 +318,24 @@ def test_flows_and_voltages_of_a_schedule_are_those_of_the_joint_market(case: Ma
     state = flow.state(net, case.limits.voltage_offset)
     np.testing.assert_allclose(state.flow_kw, clearing.flow_kw, rtol=1e-7, atol=KW)
     np.testing.assert_allclose(state.voltage2, clearing.voltage2, rtol=0, atol=PU2)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_in_a_loop_no_envelope_counts_on_a_counterflow_of_others(rule: Rule) -> None:
+    """Every corner of the envelopes keeps the limits of a ring, not only the two extremes."""
+    model = planned_model("low-voltage ring")
+    linear = model.linear
+    meshed = np.flatnonzero(linear.edge_meshed)
+    ring = np.unique(np.concatenate([linear.edge_from[meshed], linear.edge_to[meshed]]))
+    problem = joint_problem(model, order_columns(ring.tolist(), [1.0] * len(ring)), 0.5, 1.5)
+    limits = unloaded_limits(model)
+    limits.flow_min_kw[meshed], limits.flow_max_kw[meshed] = -10.0, 10.0
+    firm, wanted = np.zeros(linear.n_node), np.full(len(ring), 40.0)
+    found = EnvelopeCalculator(problem, ring, rule).limits(firm, firm, wanted, wanted, limits)
+    assert found.import_kw.sum() + found.export_kw.sum() > 0.0
+    flow = LinearFlow(linear, problem.constant_kw)
+    for corner in range(2 ** len(ring)):
+        imports = (corner >> np.arange(len(ring))) & 1 == 1
+        net = sum_by_key(ring, np.where(imports, found.import_kw, -found.export_kw), len(firm))
+        state = flow.state(net, limits.voltage_offset)
+        assert np.abs(state.flow_kw[meshed]).max() <= 10.0 + KW

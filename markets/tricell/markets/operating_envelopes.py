@@ -57,6 +57,8 @@ RULES: tuple[Rule, ...] = ("equal", "proportional", "max_total")
 IMPORT, EXPORT = 0, 1
 SMALLEST_LOAD = 1e-12
 """Effects on a limit below this (kW or pu^2) are rounding."""
+SMALLEST_ENVELOPE_KW = 1e-9
+"""Less is rounding, and counts as nothing."""
 
 
 # --- the rules on margins and sensitivities ---
@@ -279,7 +281,7 @@ class EnvelopeCalculator:
             power = self._largest_total(room)
         else:
             power = self._shared(room - idle, wanted)
-        power = np.clip(power, 0.0, wanted)
+        power = np.where(power > SMALLEST_ENVELOPE_KW, np.clip(power, 0.0, wanted), 0.0)
         return Envelopes(power[: self._n_agent], power[self._n_agent :])
 
     def _tie_columns(self, model: pe.ConcreteModel) -> TieColumns:
