@@ -49,7 +49,7 @@ class Entry:
 
 
 def orders_of(entries: Sequence[Entry]) -> Orders:
-    """Return a book with an agent of its own behind each order."""
+    """Return a book with an agent of its own behind each order, in two communities and in none."""
     count = len(entries)
     return Orders.of(
         id=[f"o{number:03d}" for number in range(count)],
@@ -58,6 +58,7 @@ def orders_of(entries: Sequence[Entry]) -> Orders:
         price_eur_per_kwh=np.array([entry.cents for entry in entries]) / 100.0,
         time=[entry.time for entry in entries],
         agent=np.arange(count),
+        attributes={"community": np.arange(count) // 2 % 3 - 1},
     )
 
 
@@ -129,5 +130,6 @@ def permuted(orders: Orders, seed: int) -> tuple[Orders, NDArray[np.int64]]:
         time=orders.time[rows],
         agent=orders.agent[rows],
         node=orders.node[rows],
+        attributes={name: column[rows] for name, column in orders.attributes.items()},
     )
     return shuffled, rows

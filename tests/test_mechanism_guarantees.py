@@ -6,8 +6,9 @@ its promises hold under a condition only, which then stands in `CONDITIONS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ Floats = NDArray[np.float64]
 
 TOLERANCE = 1e-9
 """EUR, on books of a few kWh."""
+BROKEN = 1e-3
+"""EUR; a promise that is broken by more than this is not broken by rounding."""
 SEARCH_BOOKS = 300
 """Books that a search for a counterexample goes through."""
 SEARCH_SEED = 20
@@ -41,6 +44,7 @@ class Condition:
     tenths, cents : energies and prices of the books.
     max_orders : size of the books.
     tolerance : EUR, for what a mechanism finds by iteration.
+    parameters : of the mechanism, where its defaults would not show what it does.
     examples : random books for each promise; fewer where a clearing takes long.
     """
 
@@ -50,16 +54,36 @@ class Condition:
     max_orders: int = 8
     tolerance: float = TOLERANCE
     examples: int = 60
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-CONDITIONS: dict[str, Condition] = {}
+CONDITIONS: dict[str, Condition] = {
+    "bilateral_contract_network": Condition(
+        tenths=(10, 20), examples=20, parameters={"lot_kwh": 1.0, "tick": 0.01, "fee": 0.01}
+    ),
+    "bilateral_contracts": Condition(
+        parameters={
+            "contracts": [
+                {"id": "c1", "seller": "agent001", "buyer": "agent000", "price": 0.15},
+                {"id": "c2", "seller": "agent002", "buyer": "agent003", "price": 0.20},
+            ]
+        }
+    ),
+    "composite_market": Condition(parameters={"fee": 0.01}),
+}
 """By name of the mechanism; the others promise for every book."""
 
-NO_COUNTEREXAMPLE: dict[tuple[str, str], str] = {}
+NO_COUNTEREXAMPLE: dict[tuple[str, str], str] = {
+    ("bilateral_contracts", "incentive compatibility"): (
+        "no price of an order changes what a contract delivers; agents can gain only by the "
+        "contracts that they sign, which stand outside the book"
+    ),
+}
 """By mechanism and promise: why no book of the search can break what is not promised."""
 
 MECHANISMS = {
-    kind.model_fields["kind"].default: kind.model_validate({}) for kind in slot_mechanisms()
+    name: kind.model_validate(dict(CONDITIONS.get(name, Condition()).parameters))
+    for name, kind in ((kind.model_fields["kind"].default, kind) for kind in slot_mechanisms())
 }
 PROMISING = [name for name in MECHANISMS if known_mechanisms()[name].about.guarantees is not None]
 
@@ -134,13 +158,15 @@ def misreports(orders: Orders) -> Iterator[tuple[int, Orders]]:
 
 
 def best_lie(mechanism: Mechanism, orders: Orders) -> float:
-    """What the luckiest liar gains over the truth, by its true price, EUR."""
+    """What the luckiest liar gains over the truth, by its true price, EUR; the first large gain."""
     honest = gains(orders, mechanism.clear(orders, TERMS))
     best = 0.0
     for row, reported in misreports(orders):
         result = mechanism.clear(reported, TERMS)
         value = orders.side[row] * orders.price_eur_per_kwh[row] * result.accepted_kwh[row]
         best = max(best, float(value - result.payment_eur[row] - honest[row]))
+        if best > BROKEN:
+            break
     return best
 
 
@@ -207,9 +233,9 @@ def test_a_mechanism_breaks_what_it_does_not_promise(name: str, promise: str) ->
         (
             orders
             for orders in seeded_books(
-                SEARCH_BOOKS, SEARCH_SEED, (2, 8), condition.tenths, condition.cents
+                SEARCH_BOOKS, SEARCH_SEED, (2, 6), condition.tenths, condition.cents
             )
-            if MEASURES[promise](mechanism, orders) > 1e-3
+            if MEASURES[promise](mechanism, orders) > BROKEN
         ),
         None,
     )

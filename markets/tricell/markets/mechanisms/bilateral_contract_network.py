@@ -266,7 +266,9 @@ class BilateralContractNetwork(Mechanism):
     def clear(self, orders: Orders, terms: MarketTerms) -> MarketResult:
         """Clear one market for one slot; see the module."""
         lots = np.floor(orders.energy_kwh / self.lot_kwh + 1e-9).astype(np.int64)
-        buys, sells = (rows[lots[rows] > 0] for rows in (orders.buys, orders.sells))
+        sequence = np.argsort(orders.priority)
+        sequence = sequence[lots[sequence] > 0]
+        buys, sells = (sequence[orders.side[sequence] * way > 0.0] for way in (1.0, -1.0))
         if not len(buys) or not len(sells):
             return paired_result(orders, _no_trades())
         pair_buy, pair_sell = self._pairs(orders, buys, sells)
