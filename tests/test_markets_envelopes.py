@@ -330,8 +330,9 @@ def test_in_a_loop_no_envelope_counts_on_a_counterflow_of_others(rule: Rule) -> 
     problem = joint_problem(model, order_columns(ring.tolist(), [1.0] * len(ring)), 0.5, 1.5)
     limits = unloaded_limits(model)
     limits.flow_min_kw[meshed], limits.flow_max_kw[meshed] = -10.0, 10.0
-    firm, wanted = np.zeros(linear.n_node), np.full(len(ring), 40.0)
-    found = EnvelopeCalculator(problem, ring, rule).limits(firm, firm, wanted, wanted, limits)
+    firm, buys = np.zeros(linear.n_node), np.arange(len(ring)) % 2 == 0
+    wanted = np.where(buys, 40.0, 0.0), np.where(buys, 0.0, 40.0)
+    found = EnvelopeCalculator(problem, ring, rule).limits(firm, firm, *wanted, limits)
     assert found.import_kw.sum() + found.export_kw.sum() > 0.0
     flow = LinearFlow(linear, problem.constant_kw)
     for corner in range(2 ** len(ring)):
