@@ -298,7 +298,7 @@ class ConsensusDispatch(Mechanism):
 
     An order is an agent whose cost starts at its price and gets dearer by the slope, so that a
     buyer's last kWh is worth less than its first. If they do not agree, nothing is traded.
-    100 orders of about 1 kWh take about 0.2 s with the defaults.
+    100 orders of about 1 kWh take 0.05 to 0.3 s, 1000 orders more than a minute.
     """
 
     kind: Literal["consensus_dispatch"] = "consensus_dispatch"
