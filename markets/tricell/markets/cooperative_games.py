@@ -20,7 +20,7 @@ Game = Callable[[Bools], Floats]
 
 MOST_PLAYERS_EXACT = 10
 """Up to here the Shapley value looks at every coalition."""
-MOST_PLAYERS_LISTED = 16
+MOST_PLAYERS_LISTED = 14
 """Up to here the core and the nucleolus can be computed: they need every coalition's value."""
 LEAST_PERMUTATIONS = 2000
 TOLERANCE = 1e-9

@@ -64,7 +64,7 @@ class ValueShares:
     least_core_epsilon_eur : smallest largest excess; 0 for a single member.
     core_nonempty : some shares keep every coalition inside.
 
-    The last four need every coalition's value, and are None above 16 members.
+    The last four need every coalition's value, and are None above 14 members.
     """
 
     saving_eur: float
