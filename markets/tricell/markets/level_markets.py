@@ -10,9 +10,11 @@ the grid:
 * ``endogenous``: the joint program, which knows the grid, decides how much flows; the mechanisms
   decide who trades with whom, and at which price.
 
-Where what is carried out differs from what was traded, the difference is settled at the order's
-own limit price, so that nobody loses or gains by being moved. The network operator bears it, and
-buys or sells the energy difference at the retailer's prices.
+Where what is carried out differs from what was traded, the difference is settled at what it is
+worth to the household itself (a plant without fuel saves nothing by standing still), so that
+nobody loses or gains by being moved. The network operator bears it, and the energy difference as
+well: what is missing he replaces, first at the feed-in price as far as energy was to be fed in,
+then at the retail price; what is left over, the other way round.
 
 Every slot is also cleared by the joint program: its optimum of the same orders is what the
 mechanisms' gains from trade are measured by.
@@ -60,7 +62,7 @@ class MarketDesign:
 
     mechanisms: Sequence[Mechanism | None]
     network: NetworkMode
-    envelope_rule: Rule = "proportional"
+    envelope_rule: Rule = "max_total"
     seed: int = 0
 
 
@@ -248,11 +250,9 @@ class LevelMarkets:
         by_agent = self._meters.by_agent
         change = flowing_kwh - market.taken_kwh
         # Own generation that was wanted at home (a flow below zero) was never sold to anybody.
-        moved = (
-            rows.side * rows.price_eur_per_kwh * (np.maximum(flowing_kwh, 0.0) - market.taken_kwh)
-        )
-        missing = float((rows.side * change).sum())
-        retail = _retail_cost(missing, demand)
+        worth = self._meters.worth(demand.meters, demand.retail_price)
+        moved = rows.side * worth * (np.maximum(flowing_kwh, 0.0) - market.taken_kwh)
+        retail = _rebalancing_cost(float((rows.side * change).sum()), market, demand)
         cost = _battery_cost(demand, done, self._hours)
         cost += float(market.retail_eur.sum() + market.network_eur.sum()) + retail
         alone = self._cost_alone(demand, rows)
@@ -311,6 +311,20 @@ def _battery_cost(demand: SlotDemand, done: Outcome, hours: float) -> float:
     taken = meters.charge_value @ (own_charge + charge)
     given = meters.discharge_cost @ (own_discharge + discharge)
     return float(given - taken) * hours
+
+
+def _rebalancing_cost(missing_kwh: float, market: LocalFirstResult, demand: SlotDemand) -> float:
+    """Cost of replacing energy that was traded but does not flow, EUR; negative if too much does.
+
+    It comes out of what was to be fed in, and only then from the retailer's own supply; energy too
+    much takes the place of what was to be bought from him, and is only then fed in.
+    """
+    retail, feed_in = demand.retail_price, demand.feed_in_price
+    if missing_kwh > 0.0:
+        spared = min(missing_kwh, float(market.sold_retail_kwh.sum()))
+        return spared * feed_in + (missing_kwh - spared) * retail
+    spared = min(-missing_kwh, float(market.bought_retail_kwh.sum()))
+    return -spared * retail - (-missing_kwh - spared) * feed_in
 
 
 def _retail_cost(energy_kwh: float, demand: SlotDemand) -> float:

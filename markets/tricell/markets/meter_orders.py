@@ -181,6 +181,19 @@ class MeterOrders:
             steps_kw=np.stack([kept_charge, taken[4], kept_discharge, taken[5]]),
         )
 
+    def worth(self, state: MeterState, retail_price: float) -> Floats:
+        """Return what a kWh of each row is worth to the household itself, EUR/kWh."""
+        return np.concatenate(
+            [
+                np.full(self._n_agent, retail_price),
+                state.discharge_cost,
+                np.full(self._n_agent, self._offer),
+                state.charge_value,
+                state.charge_value,
+                state.discharge_cost,
+            ]
+        )
+
     def rows_of(self, state: MeterState, energy_kwh: Floats, outcome: Outcome) -> Floats:
         """Return the energy of each row that flows in a given outcome: the reverse of `outcome`.
 

@@ -322,8 +322,8 @@ class Market(Section):
     """`joint`: one program over all levels; `local_first`: level by level, each its mechanism."""
     network: NetworkMode = "endogenous"
     """How the markets keep the grid's limits: none, envelope, redispatch, endogenous (default)."""
-    envelope_rule: Rule = "proportional"
-    """With `network: envelope`, how connections share the room: proportional, equal, max_total."""
+    envelope_rule: Rule = "max_total"
+    """With `network: envelope`, how room is shared: max_total (default), proportional, equal."""
     microgrid: SlotMechanism | None = UniformPrice()
     """With `local_first`, the mechanism of the microgrids (uniform_price); null for no market."""
     cell: SlotMechanism | None = UniformPrice()
