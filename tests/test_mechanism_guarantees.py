@@ -1,7 +1,8 @@
 """Every market mechanism keeps what it promises, and breaks what it does not promise.
 
 The mechanisms come from the registry: one that is added is tried without a change here, unless
-its promises hold under a condition only, which then stands in `CONDITIONS`.
+it needs parameters or books of its own, which then stand in `CONDITIONS`. Every agent has one
+order, as the notes of the truthful mechanisms ask.
 """
 
 from __future__ import annotations
@@ -36,11 +37,10 @@ MISREPORTED_CENTS = (-20.0, -5.0, -1.5, -0.5, 0.5, 1.5, 5.0, 20.0)
 
 @dataclass(frozen=True)
 class Condition:
-    """Under what the promises of one mechanism hold, or when they can be broken.
+    """On which books and with which parameters one mechanism is tried.
 
     Attributes
     ----------
-    why : the rule that asks for it.
     tenths, cents : energies and prices of the books.
     max_orders : size of the books.
     tolerance : EUR, for what a mechanism finds by iteration.
@@ -48,7 +48,6 @@ class Condition:
     examples : random books for each promise; fewer where a clearing takes long.
     """
 
-    why: str = ""
     tenths: tuple[int, ...] = tuple(TENTHS)
     cents: tuple[int, ...] = tuple(CENTS)
     max_orders: int = 8
@@ -71,7 +70,7 @@ CONDITIONS: dict[str, Condition] = {
     ),
     "composite_market": Condition(parameters={"fee": 0.01}),
 }
-"""By name of the mechanism; the others promise for every book."""
+"""By name of the mechanism; the others are tried with their defaults, on every sort of book."""
 
 NO_COUNTEREXAMPLE: dict[tuple[str, str], str] = {
     ("bilateral_contracts", "incentive compatibility"): (
@@ -248,11 +247,6 @@ def test_a_mechanism_breaks_what_it_does_not_promise(name: str, promise: str) ->
 def test_conditions_and_exceptions_name_mechanisms_that_exist_and_do_not_promise_them() -> None:
     assert set(CONDITIONS) <= set(PROMISING)
     assert set(NO_COUNTEREXAMPLE) <= set(NOT_PROMISED)
-
-
-def test_a_mechanism_that_promises_under_a_condition_says_so_in_its_note() -> None:
-    silent = [name for name, each in CONDITIONS.items() if each.why and not promises_of(name).note]
-    assert silent == []
 
 
 # --- the measures themselves ---
