@@ -21,6 +21,8 @@ from tricell.results.reader import Results, open_results
 
 SILENT_KWH = 1e-6
 """Energy below this is a rounding error and counts as none."""
+MATTERS_EUR = 1e-6
+"""From this gain on it matters which share of it a market reaches."""
 GAIN_EUR = 1e-9
 """A saving below this is a rounding error and no gain."""
 
@@ -95,6 +97,20 @@ class BillSummary:
 
 
 @dataclass(frozen=True)
+class MarketSummary:
+    """What markets level by level achieve, beside the joint optimum of the same orders."""
+
+    gain_eur: float
+    optimal_gain_eur: float
+    welfare_share: float | None
+    slots_below_99_percent: int
+    redispatch_kwh: float
+    redispatch_cost_eur: float
+    operators_keep_eur: float
+    unfinished_markets: int
+
+
+@dataclass(frozen=True)
 class TimingSummary:
     """Time spent in one part of the run."""
 
@@ -128,6 +144,7 @@ class RunSummary:
     first: pd.Timestamp | None
     last: pd.Timestamp | None
     levels: tuple[LevelSummary, ...]
+    market: MarketSummary | None
     grid: GridSummary | None
     bills: BillSummary | None
     timings: tuple[TimingSummary, ...]
@@ -157,6 +174,7 @@ def summarise(path: Path | str) -> RunSummary:
             levels=tuple(
                 _level(results, level) for level in layout.AREA_LEVELS if level in results.groups
             ),
+            market=_market(results),
             grid=_grid(results, int(attributes["time_step_s"]) / 3600.0),
             bills=_bills(results),
             timings=_timings(results, len(times)),
@@ -297,6 +315,24 @@ def _tap_moves(results: Results) -> int | None:
         moves += int(np.abs(np.diff(positions, axis=0)).sum())
         before = taps[-1:]
     return moves
+
+
+def _market(results: Results) -> MarketSummary | None:
+    slots = _SlotNumbers(results)
+    optimal, gain = slots.get("optimal_gain"), slots.get("gain")
+    if gain is None or optimal is None or not np.isfinite(optimal).all():
+        return None
+    matters = optimal > MATTERS_EUR
+    return MarketSummary(
+        gain_eur=float(gain.sum()),
+        optimal_gain_eur=float(optimal.sum()),
+        welfare_share=_figure(results, "welfare_share"),
+        slots_below_99_percent=int((gain[matters] < 0.99 * optimal[matters]).sum()),
+        redispatch_kwh=slots.total("redispatch_moved") or 0.0,
+        redispatch_cost_eur=slots.total("redispatch_cost") or 0.0,
+        operators_keep_eur=slots.total("market_operator_surplus") or 0.0,
+        unfinished_markets=int(slots.total("unfinished_markets") or 0),
+    )
 
 
 def _bills(results: Results) -> BillSummary | None:

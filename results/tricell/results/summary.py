@@ -22,6 +22,7 @@ from tricell.results.run_summary import (
     Extreme,
     GridSummary,
     LevelSummary,
+    MarketSummary,
     RunSummary,
     TimingSummary,
     WarningSummary,
@@ -40,6 +41,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     if summary.levels:
         _print_section(console, "Energy by level", _level_table(summary.levels))
         console.print(_balance_line(summary.levels))
+    if summary.market is not None:
+        _print_section(console, "Markets level by level", _market_table(summary.market))
     if summary.grid is not None:
         _print_section(console, "Grid", _grid_table(summary.grid, summary.slots))
     if summary.bills is not None:
@@ -125,6 +128,24 @@ def _balance_line(levels: Sequence[LevelSummary]) -> Text:
         else:
             words.append(f"No energy stayed {what}. ", style=GOOD)
     return words
+
+
+def _market_table(market: MarketSummary) -> Table:
+    table = _facts()
+    table.add_row("gain from trade", _euros(market.gain_eur))
+    share = "" if market.welfare_share is None else f"{market.welfare_share:.1%} of "
+    lower = market.slots_below_99_percent
+    where = f"; below 99 % in {lower:,} slots" if lower else ""
+    table.add_row("joint optimum", f"{share}{_euros(market.optimal_gain_eur)}{where}")
+    if _any(market.redispatch_kwh):
+        moved = f"{_energy(market.redispatch_kwh)} kWh moved by the network operator"
+        table.add_row("redispatch", f"{moved} for {_euros(market.redispatch_cost_eur)}")
+    if abs(market.operators_keep_eur) >= 0.005:
+        table.add_row("operators keep", _euros(market.operators_keep_eur))
+    if market.unfinished_markets:
+        text = f"{market.unfinished_markets:,} markets, left to the level above"
+        table.add_row("not converged", Text(text, style=BAD))
+    return table
 
 
 def _grid_table(grid: GridSummary, slots: int) -> Table:
