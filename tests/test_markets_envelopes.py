@@ -31,7 +31,6 @@ from tricell.markets.operating_envelopes import (
     EnvelopeCalculator,
     Envelopes,
     Rule,
-    clip_orders,
     equal_envelopes,
     max_total_envelopes,
     proportional_envelopes,
@@ -294,17 +293,6 @@ def test_a_rule_and_a_wish_that_do_not_exist_are_refused() -> None:
         calculator.limits(firm, firm, np.array([0.0, 1.0, np.nan]), none, limits)
     with pytest.raises(MarketError, match="allowed are equal, proportional, max_total"):
         EnvelopeCalculator(calculator.problem, np.array([node]), "best")  # type: ignore[arg-type]  # what is tested
-
-
-def test_orders_are_clipped_by_agent_and_side_and_the_loss_is_told() -> None:
-    columns = replace(
-        order_columns([0, 0, 0, 0], [1.0, -1.0, -1.0, 1.0]), agent=np.array([0, 0, 0, 1])
-    )
-    envelopes = Envelopes(import_kw=np.array([9.0, 1.0]), export_kw=np.array([3.0, 0.0]))
-    clipped = clip_orders(columns, np.array([5.0, 2.0, 4.0, 4.0]), envelopes)
-    assert clipped.quantity_kw == pytest.approx([5.0, 1.0, 2.0, 1.0])
-    assert clipped.curtailed_import_kw == pytest.approx([0.0, 3.0])
-    assert clipped.curtailed_export_kw == pytest.approx([3.0, 0.0])
 
 
 @settings(max_examples=40, deadline=None)

@@ -24,8 +24,7 @@ from tricell.errors import MarketError
 from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.joint_market import GridLimits
 from tricell.markets.linear_flow import LinearFlow, LinearState
-from tricell.markets.orders import OrderColumns
-from tricell.markets.redispatch import Redispatch, RedispatchResult, redispatch_settlement
+from tricell.markets.redispatch import Redispatch, RedispatchResult
 
 Floats = NDArray[np.float64]
 
@@ -145,35 +144,6 @@ def test_the_change_is_the_smallest_that_a_program_on_sensitivities_finds(
         assert result.moved_kw == pytest.approx(smallest, rel=1e-4, abs=MOVED_KW)
 
 
-@settings(max_examples=60, deadline=None)
-@given(market_cases(), shares, st.sampled_from([0.25, 1.0]))
-def test_money_adds_up_to_zero_and_nobody_gains_or_loses_by_being_moved(
-    case: MarketCase, share: list[float], hours: float
-) -> None:
-    redispatch, orders = Redispatch(case.problem), case.problem.orders
-    for slot in case.slots:
-        quantity, price = slot.book.quantity_kw, slot.book.price_eur_per_kwh
-        accepted = quantity * share[: len(quantity)]
-        result = redispatch.adjust(accepted, quantity, slot.firm_kw, case.limits)
-        money = redispatch_settlement(
-            orders,
-            price,
-            result,
-            n_agents=len(orders),
-            retail_price=slot.retail,
-            feed_in_price=slot.feed_in,
-            hours=hours,
-        )
-        total = money.agents_eur.sum() + money.network_operator_eur + money.retailer_eur
-        assert total == pytest.approx(0.0, abs=1e-12)
-        # What a schedule is worth to its owner, as its order says, changes by what it pays.
-        worth = orders.side * price * (result.accepted_kw - accepted) * hours
-        np.testing.assert_allclose(worth - money.agents_eur, 0.0, rtol=0, atol=1e-9)
-        if result.moved_kw == 0.0:
-            assert not money.agents_eur.any()
-            assert money.network_operator_eur == money.retailer_eur == 0.0
-
-
 def behind_transformer(
     sides: list[float], limit_kw: float
 ) -> tuple[Redispatch, GridLimits, Floats, int]:
@@ -217,36 +187,6 @@ def moved(less: list[float], more: list[float]) -> RedispatchResult:
     redispatch, limits, firm, _ = behind_transformer([1.0], 60.0)
     idle = redispatch.adjust(np.zeros(1), np.zeros(1), firm, limits)
     return replace(idle, less_kw=np.array(less), more_kw=np.array(more))
-
-
-@pytest.mark.parametrize(
-    ("side", "less", "more", "flows"),
-    [
-        (-1.0, 2.0, 0.0, (0.20, 0.40, -0.60)),
-        (-1.0, 0.0, 2.0, (-0.20, 0.04, 0.16)),
-        (1.0, 2.0, 0.0, (-0.20, 0.04, 0.16)),
-        (1.0, 0.0, 2.0, (0.20, 0.40, -0.60)),
-    ],
-    ids=["produce less", "produce more", "consume less", "consume more"],
-)
-def test_the_network_operator_bears_the_cost_of_two_kilowatt_hours(
-    side: float, less: float, more: float, flows: tuple[float, float, float]
-) -> None:
-    """At a limit price of 0.10 EUR/kWh, retail at 0.30 and feed-in at 0.08."""
-    agent, operator, retailer = flows
-    orders: OrderColumns = order_columns([0], [side])
-    money = redispatch_settlement(
-        orders,
-        np.array([0.10]),
-        moved([less], [more]),
-        n_agents=1,
-        retail_price=0.30,
-        feed_in_price=0.08,
-        hours=1.0,
-    )
-    assert money.agents_eur == pytest.approx([agent])
-    assert money.network_operator_eur == pytest.approx(operator)
-    assert money.retailer_eur == pytest.approx(retailer)
 
 
 @pytest.mark.parametrize("wrong", [-1.0, 11.0, np.nan])

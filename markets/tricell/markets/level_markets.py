@@ -16,6 +16,8 @@ nobody loses or gains by being moved. The network operator bears it, and the ene
 well: what is missing he replaces, first at the feed-in price as far as energy was to be fed in,
 then at the retail price; what is left over, the other way round.
 
+Orders of a slot arrive in random sequence (by the seed), which matters where time does.
+
 Every slot is also cleared by the joint program: its optimum of the same orders is what the
 mechanisms' gains from trade are measured by.
 """
@@ -141,13 +143,15 @@ class LevelMarkets:
         book, prices = demand.book, demand.prices
         optimum = self.joint.clear(book, demand.firm_node_kw, prices, demand.limits)
         rows = self._meters.rows(demand.meters, demand.retail_price, demand.feed_in_price)
+        seed = int(np.random.SeedSequence((self.design.seed, demand.slot)).generate_state(1)[0])
+        rows = rows.arriving(np.random.default_rng(seed).permutation(len(rows)))
         offered = rows.energy_kwh
         market = clear_local_first(
             rows.with_energy(self._admitted(demand, rows, optimum)),
             self._row_area,
             self._market_areas,
             self.design.mechanisms,
-            self._terms(demand),
+            MarketTerms(demand.retail_price, demand.feed_in_price, seed, self._agent_names),
         )
         cleared = self._meters.outcome(demand.meters, offered, market.taken_kwh)
         done, clearing = self._carried_out(demand, cleared, optimum)
@@ -156,14 +160,6 @@ class LevelMarkets:
         # The objective of the joint program, as far as these markets stay behind its optimum.
         cost = optimum.cost_eur_per_h + (trade.optimal_gain - trade.gain) / self._hours
         return replace(clearing, area_price=market.area_price, cost_eur_per_h=cost), trade
-
-    def _terms(self, demand: SlotDemand) -> MarketTerms:
-        return MarketTerms(
-            retail_price=demand.retail_price,
-            feed_in_price=demand.feed_in_price,
-            seed=int(np.random.SeedSequence((self.design.seed, demand.slot)).generate_state(1)[0]),
-            agent_names=self._agent_names,
-        )
 
     def _admitted(self, demand: SlotDemand, rows: Orders, optimum: Clearing) -> Floats:
         """Energy of each row that may be traded."""

@@ -199,7 +199,8 @@ def paired_result(
     sold = np.bincount(trades.sell, trades.energy_kwh, count)
     pays = np.bincount(trades.buy, trades.energy_kwh * trades.buy_price, count)
     gets = np.bincount(trades.sell, trades.energy_kwh * trades.sell_price, count)
-    accepted = np.where(orders.side > 0.0, bought, sold)
+    # Sums of parts may exceed the whole by rounding.
+    accepted = np.minimum(np.where(orders.side > 0.0, bought, sold), orders.energy_kwh)
     return MarketResult(
         accepted_kwh=accepted,
         payment_eur=np.asarray(pays - gets, dtype=np.float64),

@@ -39,14 +39,12 @@ from scipy.optimize import linprog
 from scipy.sparse.csgraph import connected_components
 
 from tricell.errors import MarketError
-from tricell.grid_models.arrays import sum_by_key
 from tricell.grid_models.linear_grid import LinearGrid
 from tricell.markets.compiled_program import CompiledProgram
 from tricell.markets.fair_ties import FairTies, TieColumns
 from tricell.markets.joint_market import GridLimits
 from tricell.markets.joint_model import JointProblem, drop_edges
 from tricell.markets.linear_flow import LinearFlow
-from tricell.markets.orders import OrderColumns
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -180,36 +178,6 @@ class Envelopes:
 
     import_kw: Floats
     export_kw: Floats
-
-
-@dataclass(frozen=True)
-class ClippedOrders:
-    """Quantities after clipping per order column, and what each agent lost by it, kW."""
-
-    quantity_kw: Floats
-    curtailed_import_kw: Floats
-    curtailed_export_kw: Floats
-
-
-def clip_orders(orders: OrderColumns, quantity_kw: Floats, envelopes: Envelopes) -> ClippedOrders:
-    """Clip every agent's orders of a side, in proportion, to its envelope.
-
-    Parameters
-    ----------
-    orders : order columns.
-    quantity_kw : wanted power per order column.
-    envelopes : per agent.
-    """
-    share = np.ones(len(orders))
-    curtailed = []
-    for buys, limit in ((True, envelopes.import_kw), (False, envelopes.export_kw)):
-        mine = (orders.side > 0.0) == buys
-        wanted = sum_by_key(orders.agent[mine], quantity_kw[mine], len(limit))
-        kept = np.minimum(wanted, limit)
-        ratio = np.divide(kept, wanted, out=np.ones_like(wanted), where=wanted > 0.0)
-        share[mine] = ratio[orders.agent[mine]]
-        curtailed.append(wanted - kept)
-    return ClippedOrders(quantity_kw * share, curtailed[0], curtailed[1])
 
 
 class EnvelopeCalculator:

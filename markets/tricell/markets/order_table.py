@@ -87,6 +87,10 @@ class Orders:
         """Return the same orders with other limit prices."""
         return replace(self, price_eur_per_kwh=price_eur_per_kwh)
 
+    def arriving(self, place: Indices) -> Orders:
+        """Return the same orders, arriving in another sequence: the place of each in it."""
+        return replace(self, time=place.astype(np.float64), priority=place)
+
     def attribute(self, name: str, default: float) -> Floats:
         """Return a numeric column, or the default for every order if there is none."""
         column = self.attributes.get(name)

@@ -11,9 +11,7 @@ This is the joint market with the changes as orders, each at 1 EUR/kWh, and with
 areas and with the retailer free of charge. So equal changes are shared in proportion to what each
 order could give, and where firm demand alone breaks limits the breach is named.
 
-Every change is settled at the order's own limit price, so that nobody gains or loses by being
-moved (cost-based redispatch); the network operator pays the sum, and buys the energy that is then
-missing from the retailer, or sells it what is left over.
+What the change costs, and who bears it, is settled in `level_markets`.
 
 Source: cost-based redispatch as in section 13a of the German Energy Industry Act (EnWG).
 """
@@ -180,63 +178,3 @@ def _check_schedule(accepted_kw: Floats, quantity_kw: Floats) -> None:
 
 
 # --- money ---
-
-
-@dataclass(frozen=True)
-class RedispatchSettlement:
-    """Money of a redispatch, EUR; positive pays, and all together add up to zero.
-
-    Attributes
-    ----------
-    agents_eur : per agent.
-    network_operator_eur, retailer_eur : the two others.
-    extra_import_kwh : energy that the network operator buys from the retailer; negative sells.
-    """
-
-    agents_eur: Floats
-    network_operator_eur: float
-    retailer_eur: float
-    extra_import_kwh: float
-
-
-def redispatch_settlement(
-    orders: OrderColumns,
-    price_eur_per_kwh: Floats,
-    result: RedispatchResult,
-    *,
-    n_agents: int,
-    retail_price: float,
-    feed_in_price: float,
-    hours: float,
-) -> RedispatchSettlement:
-    """Settle the changes of one slot.
-
-    A seller that is told to produce less keeps its income from the market, but hands back the cost
-    that it avoids; a buyer that is told to consume less is paid the value that it loses. More is
-    the reverse.
-
-    Parameters
-    ----------
-    orders : order columns of the market.
-    price_eur_per_kwh : limit price per order column as its owner sees it: for a buyer all in,
-        with the network fee.
-    result : the changes.
-    n_agents : number of agents.
-    retail_price, feed_in_price : of the retailer, EUR/kWh.
-    hours : length of the slot.
-
-    Examples
-    --------
-    A seller at 0.10 EUR/kWh makes 2 kWh less; the network operator buys them from the retailer.
-    The seller pays 0.20 EUR and the network operator 0.60 - 0.20 EUR.
-    """
-    consumed = orders.side * (result.more_kw - result.less_kw) * hours
-    agents = sum_by_key(orders.agent, price_eur_per_kwh * consumed, n_agents)
-    extra = float(consumed.sum())
-    retailer = feed_in_price * max(-extra, 0.0) - retail_price * max(extra, 0.0)
-    return RedispatchSettlement(
-        agents_eur=agents,
-        network_operator_eur=-float(agents.sum()) - retailer,
-        retailer_eur=retailer,
-        extra_import_kwh=extra,
-    )
