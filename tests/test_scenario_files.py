@@ -184,7 +184,7 @@ def test_faults_are_shown_like_a_compiler_shows_them(tmp_path: Path) -> None:
         f"{path}:3:17: error: `market.coordination` cannot be `jiont`\n"
         "     3 |   coordination: jiont\n"
         "       |                 ^^^^^\n"
-        "       = allowed: joint\n"
+        "       = allowed: joint or local_first\n"
         "       = help: did you mean `joint`?\n"
         "\n"
         f"1 fault in {path}; nothing was run."

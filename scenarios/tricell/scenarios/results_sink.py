@@ -22,8 +22,6 @@ Floats = NDArray[np.float64]
 Columns = dict[str, Any]
 
 TRADED_AT_LEAST_KWH = 1e-9
-SAVING_FROM_EUR = 1e-6
-"""From this saving or loss on an agent counts as winner or loser."""
 TRADE_FIGURES = ("gain", "optimal_gain", "redispatch_moved", "redispatch_cost")
 LOAD_DEVICES = (
     DeviceKind.BASE_LOAD,
@@ -176,7 +174,6 @@ class ResultsSink:
         verdicts = np.concatenate(self._verdicts)
         agents, retailer, operator, markets = np.concatenate(self._money).sum(axis=0)
         trade = dict(zip(TRADE_FIGURES, np.concatenate(self._trade).sum(axis=0), strict=True))
-        winners, losers = (int(np.sum(sign * bill["saving"] > SAVING_FROM_EUR)) for sign in (1, -1))
         kept = (layout.Verdict.LIMITS_MET, layout.Verdict.LIMITS_MET_BY_RECLEARING)
         met = float(np.isin(verdicts, kept).mean())
         figures: list[tuple[str, float | None, str]] = [
@@ -195,8 +192,6 @@ class ResultsSink:
             ("retailer_receives", float(retailer), "EUR"),
             ("network_operator_receives", float(operator), "EUR"),
             ("market_operators_receive", float(markets), "EUR"),
-            ("winners", winners, "1"),
-            ("losers", losers, "1"),
             ("gain", float(trade["gain"]), "EUR"),
             ("optimal_gain", float(trade["optimal_gain"]), "EUR"),
             ("welfare_share", _welfare_share(trade), "1"),

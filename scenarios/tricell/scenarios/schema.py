@@ -337,11 +337,15 @@ class Market(Section):
         """Return the mechanism of a level, 1 microgrid to 3 multi-cell."""
         return (self.microgrid, self.cell, self.multicell)[level - 1]
 
+    def _differs(self, name: str) -> bool:
+        """Whether a field is not at its default."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
+
     @model_validator(mode="after")
     def _belongs_together(self) -> Market:
         if self.coordination == "joint":
             for name in ("microgrid", "cell", "multicell"):
-                if name in self.model_fields_set:
+                if self._differs(name):
                     raise broken_rule(
                         f"the {name} has a mechanism of its own, but the joint program clears it",
                         at=(name,),
@@ -353,7 +357,7 @@ class Market(Section):
                     at=("network",),
                     allowed="endogenous, or any with `coordination: local_first`",
                 )
-        if self.network != "envelope" and "envelope_rule" in self.model_fields_set:
+        if self.network != "envelope" and self._differs("envelope_rule"):
             raise broken_rule(
                 "there are no envelopes to share",
                 at=("envelope_rule",),
