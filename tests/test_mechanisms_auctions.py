@@ -472,3 +472,17 @@ def test_nobody_wins_without_a_price(asks: list[float], units: int) -> None:
 def test_what_is_no_procurement_is_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(MarketError, match=message):
         call()
+
+
+def test_prices_that_differ_by_rounding_meet_and_share_the_margin() -> None:
+    retail_less_fee = 0.30 - 0.02
+    assert retail_less_fee < 0.28
+    orders = Orders.of(
+        id=["community", "peer", "seller"],
+        side=[1, 1, -1],
+        energy_kwh=[1.0, 3.0, 2.0],
+        price_eur_per_kwh=[retail_less_fee, 0.28, 0.28],
+    )
+    result = UniformPrice().clear(orders, MarketTerms())
+    assert result.accepted_kwh.tolist() == pytest.approx([0.5, 1.5, 2.0])
+    assert result.buy_price == pytest.approx(0.28)

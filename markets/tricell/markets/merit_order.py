@@ -17,6 +17,9 @@ from tricell.markets.order_table import ENERGY_RESIDUE_KWH, Orders
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+SAME_PRICE_EUR_PER_KWH = 1e-9
+"""Prices that are this near count as equal: a fee was taken off one of them, perhaps."""
+
 
 @dataclass(frozen=True)
 class Crossing:
@@ -82,7 +85,7 @@ def _volume(bids: Floats, demand: Floats, asks: Floats, supply: Floats) -> float
     """
     if not len(bids) or not len(asks):
         return 0.0
-    affordable = np.searchsorted(asks, bids, side="right")
+    affordable = np.searchsorted(asks, bids + SAME_PRICE_EUR_PER_KWH, side="right")
     offered = np.concatenate([[0.0], supply])[affordable]
     return float(np.max(np.minimum(demand, offered)))
 
@@ -125,7 +128,8 @@ def accepted_pro_rata(orders: Orders, crossing: Crossing) -> Floats:
     """Return accepted energy per order, in proportion among those at the marginal price."""
     accepted = accepted_in_merit_order(orders, crossing)
     for side, price in ((orders.buys, crossing.last_buy), (orders.sells, crossing.last_sell)):
-        marginal = side[orders.price_eur_per_kwh[side] == price]
+        away = np.abs(orders.price_eur_per_kwh[side] - price)
+        marginal = side[away <= SAME_PRICE_EUR_PER_KWH]
         if len(marginal) > 1:
             offered = orders.energy_kwh[marginal]
             served = accepted[marginal].sum()

@@ -29,7 +29,7 @@ from tricell.markets.mechanism import (
     welfare_eur,
 )
 from tricell.markets.mechanisms.uniform_price import clearing_price
-from tricell.markets.merit_order import cross
+from tricell.markets.merit_order import SAME_PRICE_EUR_PER_KWH, cross
 from tricell.markets.order_table import ENERGY_RESIDUE_KWH, Orders
 
 Floats = NDArray[np.float64]
@@ -178,7 +178,7 @@ def _served(orders: Orders, price: float, rank: Indices) -> tuple[Floats, float]
     """Energy per order that trades at a posted price, and the volume."""
     worth = orders.side * (orders.price_eur_per_kwh - price)
     sequence = np.lexsort((orders.priority, -worth, rank))
-    sequence = sequence[worth[sequence] >= 0.0]
+    sequence = sequence[worth[sequence] >= -SAME_PRICE_EUR_PER_KWH]
     sides = [sequence[orders.side[sequence] == side] for side in (1.0, -1.0)]
     volume = min(float(orders.energy_kwh[rows].sum()) for rows in sides)
     accepted = np.zeros(len(orders))
