@@ -15,7 +15,7 @@ def retail(case: dict[str, Any]) -> dict[str, Any]:
     agents = case["agents"]
     result = settle_at_retail(
         # a column for each agent, a row for each slot where the case has several
-        np.array([np.subtract(each["load"], each["gen"]) for each in agents]).T,
+        np.array([np.subtract(each.get("load", 0.0), each.get("gen", 0.0)) for each in agents]).T,
         case["p_im"],
         case["p_ex"],
         network_fee=case.get("network_fee", 0.0),

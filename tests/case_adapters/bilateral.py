@@ -48,8 +48,8 @@ def forward_settle(case: dict[str, Any]) -> dict[str, Any]:
         forward_kwh=case["forward_q"],
         forward_price=case["forward_p"],
         actual_kwh=case["actual"],
-        real_time_kwh=case["rt_q"],
-        real_time_price=case["rt_p"],
+        real_time_kwh=case.get("rt_q", 0.0),
+        real_time_price=case.get("rt_p", 0.0),
         retail_price=case["p_im"],
         feed_in_price=case["p_ex"],
     )

@@ -23,7 +23,7 @@ def island(case: dict[str, Any]) -> dict[str, Any]:
         attributes={"critical": [float(each.get("cls") == CRITICAL) for each in both]},
     )
     market = IslandOperation(
-        value_of_lost_load=case["voll"],
+        value_of_lost_load=case.get("voll", 3.0),
         grid_forming=case.get("grid_forming", True),
         reserve_kwh=case.get("reserve"),
     )
