@@ -12,14 +12,25 @@ from tricell.markets.mechanisms.mcafee import auction_of_lots
 from tricell.markets.mechanisms.pay_as_bid import PayAsBid, Pricing
 from tricell.markets.mechanisms.reverse_vickrey import procure
 from tricell.markets.mechanisms.trade_reduction import TradeReduction
-from tricell.markets.order_table import Orders
+from tricell.markets.order_table import Orders, is_order
 
 SIDES = {"buy": 1.0, "sell": -1.0}
 PRICINGS: dict[str, Pricing] = {"pab": "own_bid", "pair_k": "split"}
 
 
+def valid(bids: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [bid for bid in bids if is_order(bid["q"], bid["p"])]
+
+
+def by_id(bids: list[dict[str, Any]], orders: Orders, values: Any) -> dict[str, float]:
+    """Values of all bids; invalid ones stay idle."""
+    idle = {bid["id"]: 0.0 for bid in bids}
+    return idle | dict(zip(orders.id.tolist(), values.tolist(), strict=True))
+
+
 def orders_of(bids: list[dict[str, Any]]) -> Orders:
-    """Columns of a list of bids; bids of the same `agent` share a number."""
+    """Columns of the valid ones of a list of bids; bids of the same `agent` share a number."""
+    bids = valid(bids)
     agents = {name: n for n, name in enumerate(sorted({b["agent"] for b in bids if "agent" in b}))}
     return Orders.of(
         id=[bid["id"] for bid in bids],
@@ -35,7 +46,7 @@ def marginal_pair_price(case: dict[str, Any]) -> dict[str, Any]:
     orders = orders_of(case["bids"])
     result = MarginalPairPrice(k=case.get("k", 0.5)).clear(orders, MarketTerms())
     return {
-        "accepted": dict(zip(orders.id.tolist(), result.accepted_kwh.tolist(), strict=True)),
+        "accepted": by_id(case["bids"], orders, result.accepted_kwh),
         "marginal_buy": result.marginal_buy,
         "marginal_sell": result.marginal_sell,
         "price": result.buy_price,
@@ -75,7 +86,7 @@ def trade_reduction(case: dict[str, Any]) -> dict[str, Any]:
     orders = orders_of(case["bids"])
     result = TradeReduction().clear(orders, MarketTerms())
     return {
-        "accepted": dict(zip(orders.id.tolist(), result.accepted_kwh.tolist(), strict=True)),
+        "accepted": by_id(case["bids"], orders, result.accepted_kwh),
         "p_buy": result.buy_price,
         "p_sell": result.sell_price,
         "surplus": result.operator_surplus_eur,

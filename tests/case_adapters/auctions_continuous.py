@@ -16,7 +16,7 @@ from tricell.markets.mechanisms.continuous_double_auction import (
 )
 from tricell.markets.mechanisms.random_halves import draw_halves, trade_in_halves
 from tricell.markets.mechanisms.vickrey import Vickrey
-from tricell.markets.order_table import Orders
+from tricell.markets.order_table import Orders, is_order
 
 SIDES = {"buy": 1.0, "sell": -1.0}
 CHANGES = ("change", "amend", "modify", "update", "replace")
@@ -25,7 +25,9 @@ CHANGES = ("change", "amend", "modify", "update", "replace")
 def continuous_double_auction(case: dict[str, Any]) -> dict[str, Any]:
     names = {str(e["agent"]) for e in case["orders"] if e.get("agent") is not None}
     agents = {name: number for number, name in enumerate(sorted(names))}
-    session = play_order_events([_event(event, agents) for event in case["orders"]])
+    session = play_order_events(
+        [_event(event, agents) for event in case["orders"] if _is_event(event)]
+    )
     return {
         "trades": [
             {"buy": deal.buy, "sell": deal.sell, "q": deal.energy_kwh, "p": deal.price_eur_per_kwh}
@@ -33,6 +35,10 @@ def continuous_double_auction(case: dict[str, Any]) -> dict[str, Any]:
         ],
         "book": session.book_kwh,
     }
+
+
+def _is_event(event: dict[str, Any]) -> bool:
+    return "side" not in event or is_order(event["q"], event["p"])
 
 
 def _event(event: dict[str, Any], agents: dict[str, int]) -> OrderEvent:
@@ -52,8 +58,19 @@ def _event(event: dict[str, Any], agents: dict[str, int]) -> OrderEvent:
     )
 
 
+def valid(bids: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [bid for bid in bids if is_order(bid["q"], bid["p"])]
+
+
+def by_id(bids: list[dict[str, Any]], orders: Orders, values: Any) -> dict[str, float]:
+    """Values of all bids; invalid ones stay idle."""
+    idle = {bid["id"]: 0.0 for bid in bids}
+    return idle | dict(zip(orders.id.tolist(), values.tolist(), strict=True))
+
+
 def orders_of(bids: list[dict[str, Any]]) -> Orders:
-    """Columns of a list of bids; bids of the same `agent` share a number."""
+    """Columns of the valid ones of a list of bids; bids of the same `agent` share a number."""
+    bids = valid(bids)
     names = {str(bid["agent"]) for bid in bids if bid.get("agent") is not None}
     agents = {name: number for number, name in enumerate(sorted(names))}
     return Orders.of(
@@ -68,7 +85,7 @@ def orders_of(bids: list[dict[str, Any]]) -> Orders:
 
 def random_halves(case: dict[str, Any]) -> dict[str, Any]:
     orders = orders_of(case["bids"])
-    owners = [str(bid.get("agent", bid["id"])) for bid in case["bids"]]
+    owners = [str(bid.get("agent", bid["id"])) for bid in valid(case["bids"])]
     left, rank = draw_halves(orders, case.get("seed", 0))
     right = ~left
     if "partition" in case:
@@ -79,7 +96,7 @@ def random_halves(case: dict[str, Any]) -> dict[str, Any]:
         rank = np.array([places.get(owner, len(places)) for owner in owners], dtype=np.int64)
     result = trade_in_halves(orders, left, rank, right)
     return {
-        "accepted": dict(zip(orders.id.tolist(), result.accepted_kwh.tolist(), strict=True)),
+        "accepted": by_id(case["bids"], orders, result.accepted_kwh),
         "price_left": result.price_left,
         "price_right": result.price_right,
         "volume_left": result.volume_left_kwh,
@@ -91,8 +108,8 @@ def vickrey(case: dict[str, Any]) -> dict[str, Any]:
     orders = orders_of(case["bids"])
     result = Vickrey().clear(orders, MarketTerms())
     return {
-        "accepted": dict(zip(orders.id.tolist(), result.accepted_kwh.tolist(), strict=True)),
-        "payments": dict(zip(orders.id.tolist(), result.payment_eur.tolist(), strict=True)),
+        "accepted": by_id(case["bids"], orders, result.accepted_kwh),
+        "payments": by_id(case["bids"], orders, result.payment_eur),
         "welfare": result.welfare_eur,
         "deficit": -result.operator_surplus_eur,
     }

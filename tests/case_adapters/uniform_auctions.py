@@ -6,13 +6,24 @@ from typing import Any
 
 from tricell.markets.mechanism import MarketTerms
 from tricell.markets.mechanisms.uniform_price import UniformPrice
-from tricell.markets.order_table import Orders
+from tricell.markets.order_table import Orders, is_order
 
 SIDES = {"buy": 1.0, "sell": -1.0}
 
 
+def valid(bids: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [bid for bid in bids if is_order(bid["q"], bid["p"])]
+
+
+def by_id(bids: list[dict[str, Any]], orders: Orders, values: Any) -> dict[str, float]:
+    """Values of all bids; invalid ones stay idle."""
+    idle = {bid["id"]: 0.0 for bid in bids}
+    return idle | dict(zip(orders.id.tolist(), values.tolist(), strict=True))
+
+
 def orders_of(bids: list[dict[str, Any]]) -> Orders:
-    """Columns of a list of bids; bids of the same `agent` share a number."""
+    """Columns of the valid ones of a list of bids; bids of the same `agent` share a number."""
+    bids = valid(bids)
     agents = {name: n for n, name in enumerate(sorted({b["agent"] for b in bids if "agent" in b}))}
     return Orders.of(
         id=[bid["id"] for bid in bids],
@@ -28,8 +39,8 @@ def uniform_price(case: dict[str, Any]) -> dict[str, Any]:
     orders = orders_of(case["bids"])
     result = UniformPrice(k=case.get("k", 0.5)).clear(orders, MarketTerms())
     return {
-        "accepted": dict(zip(orders.id.tolist(), result.accepted_kwh.tolist(), strict=True)),
-        "payments": dict(zip(orders.id.tolist(), result.payment_eur.tolist(), strict=True)),
+        "accepted": by_id(case["bids"], orders, result.accepted_kwh),
+        "payments": by_id(case["bids"], orders, result.payment_eur),
         "price": result.buy_price,
         "volume": result.volume_kwh(orders),
         "welfare": result.welfare_eur,

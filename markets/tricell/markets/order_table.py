@@ -159,6 +159,22 @@ class Orders:
         )
 
 
+def is_order(
+    energy_kwh: float, price_eur_per_kwh: float, price_limit: float = PRICE_LIMIT_EUR_PER_KWH
+) -> bool:
+    """Whether a market takes an order: energy above 0, price within the limit, both numbers.
+
+    `Orders.of` refuses all orders because of one that is none; who passes on what others sent
+    leaves those out beforehand.
+
+    Examples
+    --------
+    >>> is_order(1.0, -0.05), is_order(0.0, 0.30), is_order(1.0, 3.5), is_order(float("nan"), 0.1)
+    (True, False, False, False)
+    """
+    return 0.0 < energy_kwh < np.inf and abs(price_eur_per_kwh) <= price_limit
+
+
 def _column(name: str, values: ArrayLike, count: int) -> Floats:
     column = np.asarray(values, dtype=np.float64).reshape(-1)
     _require_length(name, len(column), count)
