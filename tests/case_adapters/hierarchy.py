@@ -9,14 +9,15 @@ import numpy as np
 from tricell.markets.local_first import MarketAreas, clear_local_first
 from tricell.markets.mechanism import MarketTerms
 from tricell.markets.mechanisms.uniform_price import UniformPrice
-from tricell.markets.order_table import Orders
+from tricell.markets.order_table import Orders, is_order
 
 SIDES = {"buy": 1.0, "sell": -1.0}
 TOP = "ALL"
 
 
 def three_level(case: dict[str, Any]) -> dict[str, Any]:
-    bids, cell_of = case["bids"], case["cell_of"]
+    bids = [bid for bid in case["bids"] if is_order(bid["q"], bid["p"])]
+    idle, cell_of = {bid["id"]: 0.0 for bid in case["bids"]}, case["cell_of"]
     microgrids = sorted({*cell_of, *(bid["mg"] for bid in bids)})
     cells = sorted(set(cell_of.values()))
     names = [TOP, *cells, *microgrids]
@@ -42,7 +43,7 @@ def three_level(case: dict[str, Any]) -> dict[str, Any]:
         MarketTerms(case["p_im"], case["p_ex"], agent_names=tuple(orders.id.tolist())),
     )
     return {
-        "cash": _by_id(orders, result.energy_eur + result.network_eur + result.retail_eur),
+        "cash": idle | _by_id(orders, result.energy_eur + result.network_eur + result.retail_eur),
         "dso": float(result.area_network_eur.sum()),
         "local_welfare": sum(market.result.welfare_eur for market in result.markets),
         "markets": [
@@ -55,7 +56,7 @@ def three_level(case: dict[str, Any]) -> dict[str, Any]:
             for market in sorted(result.markets, key=lambda m: (level[m.area], m.area))
             if market.result.buy_price is not None
         ],
-        "residual": _by_id(orders, orders.energy_kwh - result.traded_kwh),
+        "residual": idle | _by_id(orders, orders.energy_kwh - result.traded_kwh),
     }
 
 

@@ -12,7 +12,8 @@ CRITICAL = 0
 
 
 def island(case: dict[str, Any]) -> dict[str, Any]:
-    loads, supply = case["loads"], case["supply"]
+    loads, supply = ([each for each in case[side] if each["q"] > 0] for side in ("loads", "supply"))
+    idle = {each["id"]: 0.0 for each in case["loads"]}
     both = [*loads, *supply]
     orders = Orders.of(
         id=[each["id"] for each in both],
@@ -30,9 +31,9 @@ def island(case: dict[str, Any]) -> dict[str, Any]:
     result = market.clear(orders, MarketTerms())
     ids = orders.id[: len(loads)].tolist()
     return {
-        "served": dict(zip(ids, result.accepted_kwh.tolist(), strict=False)),
-        "shed": dict(zip(ids, result.shed_kwh.tolist(), strict=False)),
-        "payments": dict(zip(ids, result.payment_eur.tolist(), strict=False)),
+        "served": idle | dict(zip(ids, result.accepted_kwh.tolist(), strict=False)),
+        "shed": idle | dict(zip(ids, result.shed_kwh.tolist(), strict=False)),
+        "payments": idle | dict(zip(ids, result.payment_eur.tolist(), strict=False)),
         "price": result.buy_price,
         "unused_supply": result.unused_supply_kwh,
         "ens_critical": result.energy_not_served_critical_kwh,
