@@ -212,14 +212,24 @@ class LevelMarkets:
         orders, grid = self.joint.problem.orders, self.joint.problem.grid
         net = demand.firm_node_kw + sum_by_key(orders.node, orders.side * accepted, grid.n_node)
         state = self._flow.state(net, demand.limits.voltage_offset)
+        flow_breach, voltage2_breach = np.zeros(grid.n_edge), np.zeros(grid.n_node)
+        if self._envelopes is not None:
+            # Orders keep their envelopes, but what flows in any case may break a limit alone.
+            flow_breach = _beyond(
+                state.flow_kw, demand.limits.flow_min_kw, demand.limits.flow_max_kw
+            )
+            problem = self.joint.problem
+            voltage2_breach = np.nan_to_num(
+                _beyond(state.voltage2, problem.v2_min, problem.v2_max), nan=0.0
+            )
         return replace(
             optimum,
             accepted_kw=accepted,
             net_import_kw=self.joint.net_import_kw(accepted, demand.firm_node_kw),
             flow_kw=state.flow_kw,
             voltage2=state.voltage2,
-            flow_breach_kw=np.zeros(grid.n_edge),
-            voltage2_breach=np.zeros(grid.n_node),
+            flow_breach_kw=flow_breach,
+            voltage2_breach=voltage2_breach,
         )
 
     def _columns(self, outcome: Outcome) -> Floats:
@@ -298,6 +308,11 @@ class LevelMarkets:
         fees = float(traded @ areas.fee_eur_per_kwh) * self._hours
         top = float(optimum.net_import_kw[0]) * self._hours
         return _battery_cost(demand, done, self._hours) + fees + _retail_cost(top, demand)
+
+
+def _beyond(value: Floats, low: Floats, high: Floats) -> Floats:
+    """By how much values lie above their upper bound, or (negative) below their lower one."""
+    return np.maximum(value - high, 0.0) - np.maximum(low - value, 0.0)
 
 
 def _battery_cost(demand: SlotDemand, done: Outcome, hours: float) -> float:
