@@ -8,11 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given as given_by
+from hypothesis import settings
+from scipy.optimize import linprog
+from tests.order_books import books
 
+from tricell.errors import MarketError
 from tricell.markets.mechanism import MarketResult, MarketTerms, Mechanism
-from tricell.markets.mechanisms.continuous_double_auction import ContinuousDoubleAuction
+from tricell.markets.mechanisms.community_schedule import CommunityMeters, schedule_community
 from tricell.markets.mechanisms.marginal_pair_price import MarginalPairPrice
+from tricell.markets.mechanisms.mid_market_rate import middle_of_quotes
 from tricell.markets.mechanisms.uniform_price import UniformPrice
+from tricell.markets.merit_order import largest_volume_kwh
 from tricell.markets.order_table import Orders
 
 CASES = Path(__file__).parent / "cases"
@@ -102,13 +109,17 @@ def test_the_middle_of_the_marginal_pair_is_the_published_price_of_case_mk11() -
     assert result.buy_price == pytest.approx(expected["divisor_2"], abs=tolerance["price"])
 
 
-@pytest.mark.parametrize("missing", ["bids", "offers"])
-def test_a_market_without_a_side_names_no_price_unlike_case_mk11(missing: str) -> None:
-    given, _, _ = case("MK11")
-    sides = {"bids": given["bids"], "offers": given["offers"]} | {missing: []}
-    result = clear(MarginalPairPrice(k=0.5), orders_of(**sides))
-    assert result.buy_price is None
-    assert result.sell_price is None
+def test_the_middle_of_quotes_is_that_of_case_mk11() -> None:
+    given, expected, tolerance = case("MK11")
+    bids, asks = ([price for _, price in given[side]] for side in ("bids", "offers"))
+    answers = {
+        "divisor_2": middle_of_quotes(bids, asks),
+        "divisor_3": middle_of_quotes(bids, asks, divisor=3.0),
+        "no_offers": middle_of_quotes(bids, []),
+        "no_bids": middle_of_quotes([], asks),
+    }
+    assert answers == pytest.approx(expected, abs=tolerance["price"])
+    assert middle_of_quotes([], []) is None
 
 
 def test_the_largest_welfare_and_its_volume_are_those_of_case_mk14() -> None:
@@ -121,14 +132,67 @@ def test_the_largest_welfare_and_its_volume_are_those_of_case_mk14() -> None:
     )
 
 
-def test_the_largest_volume_of_case_mk14_is_reached_by_one_sequence_of_arrivals() -> None:
+def test_the_largest_volume_is_that_of_case_mk14() -> None:
     given, expected, tolerance = case("MK14")
-    arrival = {"offer1": 0.0, "bid2": 1.0, "offer0": 2.0, "bid0": 3.0, "bid1": 4.0, "offer2": 5.0}
-    names = orders_of(given["bids"], given["offers"]).id.tolist()
-    orders = orders_of(given["bids"], given["offers"], [arrival[name] for name in names])
-    result = clear(ContinuousDoubleAuction(), orders)
-    assert result.volume_kwh(orders) == pytest.approx(expected["max_volume"], abs=tolerance["v"])
-    assert result.welfare_eur < expected["max_welfare"]
+    orders = orders_of(given["bids"], given["offers"])
+    assert largest_volume_kwh(orders) == pytest.approx(expected["max_volume"], abs=tolerance["v"])
+
+
+@settings(max_examples=60, deadline=None)
+@given_by(books(max_orders=8))
+def test_the_largest_volume_is_the_optimum_over_all_crossing_pairs(orders: Orders) -> None:
+    """An independent linear program over all pairs whose bid is at least the ask."""
+    buys, sells = orders.buys, orders.sells
+    price = orders.price_eur_per_kwh
+    found = [(b, s) for b in buys for s in sells if price[b] >= price[s]]
+    best = 0.0
+    if found:
+        rows = np.array([[float(row in pair) for pair in found] for row in range(len(orders))])
+        solved = linprog(-np.ones(len(found)), A_ub=rows, b_ub=orders.energy_kwh)
+        assert solved.fun is not None
+        best = -solved.fun
+    assert largest_volume_kwh(orders) == pytest.approx(best, abs=1e-9)
+
+
+# --- a community over several slots ---
+
+
+def test_the_schedule_of_a_community_with_a_battery_is_that_of_case_mk15() -> None:
+    given, expected, tolerance = case("MK15")
+    names = list(given["e_c"])
+    battery = given["battery_m1"]
+    first = np.array([1.0, 0.0])
+    sell = np.array([np.maximum(given["retail_sell"][n], given["market_sell"]) for n in names])
+    meters = CommunityMeters(
+        demand_kwh=np.array([given["e_c"][name] for name in names], dtype=float),
+        generation_kwh=np.array([given["e_g"][name] for name in names], dtype=float),
+        buy_price=np.full(sell.shape, min(given["retail_buy"], given["market_buy"])),
+        sell_price=sell,
+        local_tariff=given["local_grid_tariff"],
+        capacity_kwh=battery["e_kwh"] * first,
+        power_kwh=battery["p_max"] * given["dt_h"] * first,
+        stored_kwh=battery["e0"] * first,
+        efficiency=battery["eff"],
+        wear_eur_per_kwh=battery["degradation_per_kwh_charged"],
+    )
+    together = schedule_community(meters)
+    alone = [schedule_community(meters.only(row)).cost_eur for row in range(len(names))]
+    cost = {
+        "community_cost": together.cost_eur,
+        "alone_m1": alone[0],
+        "alone_m2": alone[1],
+        "saving": sum(alone) - together.cost_eur,
+    }
+    assert cost == pytest.approx({name: expected[name] for name in cost}, abs=tolerance["cost"])
+    assert together.stored_kwh[0] == pytest.approx(expected["battery_soc"], abs=1e-9)
+
+
+def test_a_community_that_could_trade_in_a_circle_is_refused() -> None:
+    one = np.ones((1, 2))
+    none = np.zeros(1)
+    meters = CommunityMeters(one, 0.0 * one, 0.1 * one, 0.2 * one, 0.0, none, none, none)
+    with pytest.raises(MarketError, match="meter 0, slot 0: selling earns"):
+        schedule_community(meters)
 
 
 # --- fees per level ---

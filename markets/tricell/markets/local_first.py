@@ -2,10 +2,11 @@
 
 Each area's market clears the orders of its own members and what the areas below left over, with
 the mechanism of its level. An order that goes up keeps its price step, but carries the identity
-of the area that it comes from. At an area with network fee ``phi`` every buyer bids ``phi`` less,
-pays the seller's price and, on top, ``phi`` to the network operator. What is left after the
-highest level is for the retailer, who serves every order at the retail or the feed-in price, or
-only those marked so where the orders have a column ``retail``.
+of the area that it comes from, also in its column ``community`` (-1 for the area's own members).
+At an area with network fee ``phi`` every buyer bids ``phi`` less, pays the seller's price and, on
+top, ``phi`` to the network operator. What is left after the highest level is for the retailer, who
+serves every order at the retail or the feed-in price, or only those marked so where the orders
+have a column ``retail``.
 
 Sequential clearing is budget balanced and individually rational wherever its mechanisms are, but
 not efficient: a local trade can keep energy from a buyer elsewhere who values it more.
@@ -183,6 +184,7 @@ def _book(orders: Orders, left: Floats, fee: float, child: Indices, n_agent: int
         energy_kwh=left,
         price_eur_per_kwh=bids_less_fee,
         agent=np.where(child < 0, orders.agent, n_agent + child),
+        attributes={**orders.attributes, "community": child},
     )
 
 

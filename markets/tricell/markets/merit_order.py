@@ -116,6 +116,21 @@ def _fill(
     )
 
 
+def largest_volume_kwh(orders: Orders) -> float:
+    """Largest energy that pairs of crossing orders can trade, whatever that is worth, kWh.
+
+    By the theorem of max flow and min cut: for every bid ``t``, no more flows than all demand
+    bidding above ``t`` and all supply asking at most ``t``. A market's volume as a share of it
+    tells how much trade its price rule gives up.
+    """
+    bids, demand = orders.price_eur_per_kwh[orders.buys], orders.energy_kwh[orders.buys]
+    asks, supply = orders.price_eur_per_kwh[orders.sells], orders.energy_kwh[orders.sells]
+    levels = np.unique(bids)
+    above = np.array([demand[bids > level].sum() for level in levels])
+    below = np.array([supply[asks <= level].sum() for level in levels])
+    return float(np.min(above + below, initial=demand.sum()))
+
+
 def accepted_in_merit_order(orders: Orders, crossing: Crossing) -> Floats:
     """Return accepted energy per order, earlier orders first among equal prices."""
     accepted = np.zeros(len(orders))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from tricell.markets.mechanism import About, Guarantees
@@ -63,3 +64,27 @@ def mid_market_rate(net_kwh: ArrayLike, retail_price: float, feed_in_price: floa
     0.226667
     """
     return share(net_kwh, retail_price, feed_in_price, middle_price)
+
+
+def middle_of_quotes(bids: ArrayLike, asks: ArrayLike, divisor: float = 2.0) -> float | None:
+    """Price that a community derives from quoted prices instead of the retailer's.
+
+    ``(lowest bid + highest ask) / divisor``, as energy communities of rec-operation (INESC TEC)
+    do; without asks it is the highest bid, without bids the lowest ask, without both None.
+
+    Parameters
+    ----------
+    bids, asks : quoted prices, EUR/kWh.
+    divisor : 2 for the middle; more favours buyers.
+
+    Examples
+    --------
+    >>> middle_of_quotes([0.45, 0.40, 0.35], [0.0, 0.10, 0.15])
+    0.25
+    """
+    bid, ask = np.asarray(bids, dtype=np.float64), np.asarray(asks, dtype=np.float64)
+    if len(bid) and len(ask):
+        return float((bid.min() + ask.max()) / divisor)
+    if len(bid):
+        return float(bid.max())
+    return float(ask.min()) if len(ask) else None
