@@ -76,7 +76,6 @@ class Clearing:
     voltage2 : squared voltage per node; nan where it is no variable.
     flow_breach_kw, voltage2_breach : beyond the limits per edge and per node, signed, 0 if kept.
     cost_eur_per_h : value of the objective.
-    cold : the solver had to start from scratch.
     """
 
     accepted_kw: Floats
@@ -88,7 +87,6 @@ class Clearing:
     flow_breach_kw: Floats
     voltage2_breach: Floats
     cost_eur_per_h: float
-    cold: bool
 
 
 class JointMarket:
@@ -212,7 +210,6 @@ class JointMarket:
             flow_breach_kw=flow_breach,
             voltage2_breach=voltage2_breach,
             cost_eur_per_h=solution.objective,
-            cold=solution.cold,
         )
 
     def _breaches(self, form: _Form, solution: Solution) -> tuple[Floats, Floats]:

@@ -119,8 +119,7 @@ def clear_local_first(
     n_area = len(areas.parent)
     left = orders.energy_kwh.copy()
     energy_eur, network_eur = np.zeros(len(orders)), np.zeros(len(orders))
-    per_area = {name: np.zeros(n_area) for name in ("traded", "network", "surplus", "residual")}
-    price = np.full(n_area, np.nan)
+    residual = np.zeros(n_area)
     to_retailer = np.where(orders.attribute("retail", 1.0) > 0.0, 1.0, 0.0)
     waiting = _own_rows(order_area, n_area)
     names = (*terms.agent_names, *areas.names)
@@ -139,20 +138,15 @@ def clear_local_first(
             left[rows] = _remainder(left[rows], accepted)
             energy_eur[rows] += result.payment_eur
             network_eur[rows] += np.where(buys, accepted * fee, 0.0)
-            volume = float(accepted[buys].sum())
-            if volume > 0.0:
-                price[area] = -float(result.payment_eur[~buys].sum()) / volume
-            per_area["traded"][area] = volume
-            per_area["network"][area] = volume * fee
-            per_area["surplus"][area] = result.operator_surplus_eur
             rows = rows[left[rows] > 0.0]
-        per_area["residual"][area] = left[rows] @ to_retailer[rows]
+        residual[area] = left[rows] @ to_retailer[rows]
         if areas.parent[area] >= 0:
             waiting[areas.parent[area]].append(rows)
     traded = orders.energy_kwh - left
     served = left * to_retailer
     bought = np.where(orders.side > 0.0, served, 0.0)
     sold = served - bought
+    of_area = _area_figures(markets, areas)
     return LocalFirstResult(
         traded_kwh=traded,
         energy_eur=energy_eur,
@@ -162,12 +156,35 @@ def clear_local_first(
         retail_eur=bought * terms.retail_price - sold * terms.feed_in_price,
         left_kwh=left - bought - sold,
         markets=tuple(markets),
-        area_traded_kwh=per_area["traded"],
-        area_price=price,
-        area_network_eur=per_area["network"],
-        area_surplus_eur=per_area["surplus"],
-        area_residual_kwh=per_area["residual"],
+        area_traded_kwh=of_area.traded_kwh,
+        area_price=of_area.price,
+        area_network_eur=of_area.traded_kwh * areas.fee_eur_per_kwh,
+        area_surplus_eur=of_area.surplus_eur,
+        area_residual_kwh=residual,
     )
+
+
+@dataclass(frozen=True)
+class _AreaFigures:
+    """Traded energy, mean price of the sellers and operator surplus of every area."""
+
+    traded_kwh: Floats
+    price: Floats
+    surplus_eur: Floats
+
+
+def _area_figures(markets: Sequence[AreaMarket], areas: MarketAreas) -> _AreaFigures:
+    n_area = len(areas.parent)
+    figures = _AreaFigures(np.zeros(n_area), np.full(n_area, np.nan), np.zeros(n_area))
+    for market in markets:
+        result, area = market.result, market.area
+        volume = result.volume_kwh(market.orders)
+        if volume > 0.0:
+            received = -float(result.payment_eur[market.orders.sells].sum())
+            figures.price[area] = received / volume
+        figures.traded_kwh[area] = volume
+        figures.surplus_eur[area] = result.operator_surplus_eur
+    return figures
 
 
 def _own_rows(order_area: Indices, n_area: int) -> list[list[Indices]]:

@@ -152,7 +152,6 @@ class Redispatch:
             flow_breach_kw=np.zeros(grid.n_edge),
             voltage2_breach=np.zeros(grid.n_node),
             cost_eur_per_h=0.0,
-            cold=False,
         )
 
 
