@@ -25,6 +25,7 @@ PARAMETERS = (
     "order_price",
     "order_quantity",
     "firm_kw",
+    "area_firm_kw",
     "import_price",
     "export_price",
     "import_max_kw",
@@ -113,7 +114,7 @@ class JointMarket:
         self._entry_edges = problem.grid.entry_edge[self._entered_areas]
         self._drop_edges = drop_edges(problem.grid)
         below = problem.grid.downstream_sum(problem.constant_kw)
-        self._untraded_kw = below[self._entry_edges]
+        self._constant_below_kw = below[self._entry_edges]
         self._voltage_nodes = np.flatnonzero(problem.grid.has_voltage)
         self._balanced_nodes = np.flatnonzero(~problem.grid.is_slack)
 
@@ -128,7 +129,12 @@ class JointMarket:
         return self.hard.ties.unresolved + self.elastic.ties.unresolved
 
     def clear(
-        self, book: OrderBook, firm_kw: Floats, prices: TradePrices, limits: GridLimits
+        self,
+        book: OrderBook,
+        firm_kw: Floats,
+        prices: TradePrices,
+        limits: GridLimits,
+        untraded_kw: Floats | None = None,
     ) -> Clearing:
         """Clear one slot and return its fair optimum.
 
@@ -138,8 +144,12 @@ class JointMarket:
         firm_kw : firm net demand per node (positive consumes), kW.
         prices : prices at the areas' borders.
         limits : limits of the linear model.
+        untraded_kw : the part of `firm_kw` of those who take no part in the markets, per node;
+            it flows, but is in no area's balance. None for nothing.
         """
-        values = self._parameter_values(book, firm_kw, prices, limits)
+        traded_kw = firm_kw if untraded_kw is None else firm_kw - untraded_kw
+        values = self._parameter_values(book, prices, limits, untraded_kw)
+        values |= {"firm_kw": firm_kw, "area_firm_kw": self._area_sum(traded_kw)}
         self.hard.set_parameters(values)
         solution, form = self.hard.program.solve_if_feasible(), self.hard
         if solution is None:
@@ -147,7 +157,7 @@ class JointMarket:
             form.set_parameters(values)
             solution = form.program.solve()
             self.elastic_slots += 1
-        return self._clearing(form, solution, firm_kw)
+        return self._clearing(form, solution, traded_kw)
 
     def net_import_kw(self, accepted_kw: Floats, firm_kw: Floats) -> Floats:
         """Net import per area from what its members, and all below, consume.
@@ -155,27 +165,35 @@ class JointMarket:
         Parameters
         ----------
         accepted_kw : per order column.
-        firm_kw : firm net demand per node, kW.
+        firm_kw : firm net demand per node that takes part in the markets, kW.
         """
         orders, grid = self.problem.orders, self.problem.grid
         net = firm_kw + sum_by_key(orders.node, orders.side * accepted_kw, grid.n_node)
-        own = sum_by_key(grid.node_area, net, len(self.problem.area_parent))
-        return np.asarray(self._below @ own)
+        return np.asarray(self._below @ self._area_sum(net))
+
+    def _area_sum(self, node_kw: Floats) -> Floats:
+        """Sum of a nodal quantity over the members of each area."""
+        return sum_by_key(self.problem.grid.node_area, node_kw, len(self.problem.area_parent))
 
     def _parameter_values(
-        self, book: OrderBook, firm_kw: Floats, prices: TradePrices, limits: GridLimits
+        self,
+        book: OrderBook,
+        prices: TradePrices,
+        limits: GridLimits,
+        untraded_kw: Floats | None,
     ) -> dict[str, Floats]:
         low, high = limits.flow_min_kw, limits.flow_max_kw
         import_max = np.full(len(self.problem.area_parent), np.inf)
         export_max = import_max.copy()
-        highest = high[self._entry_edges] - self._untraded_kw
-        lowest = low[self._entry_edges] - self._untraded_kw
+        untraded = self._constant_below_kw
+        if untraded_kw is not None:
+            untraded = untraded + self.problem.grid.downstream_sum(untraded_kw)[self._entry_edges]
+        highest, lowest = high[self._entry_edges] - untraded, low[self._entry_edges] - untraded
         import_max[self._entered_areas] = np.maximum(highest, 0.0)
         export_max[self._entered_areas] = np.maximum(-lowest, 0.0)
         return {
             "order_price": book.price_eur_per_kwh,
             "order_quantity": book.quantity_kw,
-            "firm_kw": firm_kw,
             "import_price": prices.import_price,
             "export_price": prices.export_price,
             "import_max_kw": import_max,

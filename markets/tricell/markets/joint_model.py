@@ -6,16 +6,18 @@ Every slot::
               + sum_a import_price_a import_a - export_price_a export_a   (fees; retail at the top)
               + breach prices x breaches
 
-    area balance  sum of members' net power = import_a - export_a         dual: price of the area
+    area balance  sum of members' traded power = import_a - export_a      dual: price of the area
     node balance  inflow - outflow = net power at the node
     voltage drop  v_parent/t^2 - v_child = 2 (r P + x Q) + offset         (radial areas)
     DC flow       P = b (angle_from - angle_to - shift)                   (meshed areas)
     limits        on P of every edge, on v of every node of a radial area, and on the import and
                   export of an area that hangs on one edge (so that the area's price feels them)
 
-Power is in kW, prices in EUR/kWh, the objective in EUR/h. The marginal price of a node (DLMP) is
-the dual of its area's balance plus the dual of its own balance. Firm demand, prices, quantities
-and limits are mutable parameters: `CompiledProgram` turns them into numbers that a slot sets.
+Whoever does not take part in the markets still flows: such power is in the node balances and not
+in those of the areas. Power is in kW, prices in EUR/kWh, the objective in EUR/h. The marginal
+price of a node (DLMP) is the dual of its area's balance plus the dual of its own balance. Firm
+demand, prices, quantities and limits are mutable parameters: `CompiledProgram` turns them into
+numbers that a slot sets.
 
 Limits are hard. The *elastic* form of the model has, in addition, a breach variable at a stated
 price for every limit, so that it always has a solution and names what had to give.
@@ -105,6 +107,7 @@ def declare_parameters(model: pe.ConcreteModel) -> None:
     model.order_price = pe.Param(model.orders, mutable=True, initialize=0.0)
     model.order_quantity = pe.Param(model.orders, mutable=True, initialize=0.0)
     model.firm_kw = pe.Param(model.nodes, mutable=True, initialize=0.0)
+    model.area_firm_kw = pe.Param(model.areas, mutable=True, initialize=0.0)
     model.import_price = pe.Param(model.areas, mutable=True, initialize=1.0)
     model.export_price = pe.Param(model.areas, mutable=True, initialize=0.0)
     model.import_max_kw = pe.Param(model.areas, mutable=True, initialize=1.0e9)
@@ -173,14 +176,12 @@ def constraint_area_balance(model: pe.ConcreteModel, problem: JointProblem) -> N
     """Each area's import minus export equals the net power of its members."""
     orders, grid = problem.orders, problem.grid
     area_orders = _group(grid.node_area[orders.node], len(problem.area_parent))
-    area_nodes = _group(grid.node_area, len(problem.area_parent))
     children = _group(problem.area_parent, len(problem.area_parent))
 
     def balance(m: pe.ConcreteModel, a: int) -> Any:
         agents = sum(float(orders.side[j]) * m.accepted_kw[j] for j in area_orders[a])
-        firm = sum(m.firm_kw[n] for n in area_nodes[a])
         below = sum(net_import(m, c) for c in children[a])
-        return agents + below + firm - net_import(m, a) == 0.0
+        return agents + below + m.area_firm_kw[a] - net_import(m, a) == 0.0
 
     model.area_balance = pe.Constraint(model.areas, rule=balance)
 
