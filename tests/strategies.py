@@ -18,9 +18,11 @@ from tricell.grid_models.area_tree import AreaTree, cut_areas
 from tricell.grid_models.electrical_grid import ElectricalGrid, build_electrical_grid
 from tricell.grid_models.linear_grid import LinearGrid, build_linear_grid
 from tricell.grid_models.power_flow import PowerFlow
+from tricell.markets.charge import EnergyRates, Source
 from tricell.markets.joint_market import Clearing, GridLimits, JointMarket, TradePrices
 from tricell.markets.joint_model import JointProblem
 from tricell.markets.orders import OrderBook, OrderColumns, OrderKind
+from tricell.markets.settlement import TradingAreas
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -178,6 +180,13 @@ def trade_prices(parent: Indices, fee: Floats, retail: float, feed_in: float) ->
     return TradePrices(
         np.where(below, fee[parent] - fee, retail - fee), np.where(below, 0.0, feed_in)
     )
+
+
+def level_rates(areas: TradingAreas, fee: Floats) -> EnergyRates:
+    """Rates of a fee per level, from the fee of every area."""
+    by_source = np.zeros((1, len(Source)))
+    by_source[0, areas.level - 1] = fee
+    return EnergyRates.of(by_source=by_source)
 
 
 def clear(market: JointMarket, case: MarketCase, slot: Slot) -> Clearing:

@@ -11,7 +11,14 @@ import pandapower as pp
 import pandapower.networks
 import pytest
 from numpy.typing import NDArray
-from tests.strategies import GridModel, grid_model, joint_problem, order_columns, trade_prices
+from tests.strategies import (
+    GridModel,
+    grid_model,
+    joint_problem,
+    level_rates,
+    order_columns,
+    trade_prices,
+)
 
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
 from tricell.grid_models.electrical_grid import build_electrical_grid
@@ -268,8 +275,13 @@ def test_three_levels_match_and_charge_as_in_case_mk19() -> None:
     market = JointMarket(joint_problem(model, orders, 0.0, 10.0))
     prices = trade_prices(np.asarray(model.tree.parent), fee, retail, feed_in)
     clearing = market.clear(OrderBook(np.zeros(len(names)), pv), firm, prices, open_limits(model))
+    areas = TradingAreas.of(
+        np.asarray(model.tree.parent, dtype=np.int64),
+        np.asarray(model.tree.level, dtype=np.int64),
+        model.linear.node_area[orders.node],
+    )
     bill = settle(
-        TradingAreas(np.asarray(model.tree.parent), fee, model.linear.node_area[orders.node]),
+        areas,
         ClearedBlock(
             p_net_kw=(load - clearing.accepted_kw)[None, :],
             net_import_kw=clearing.net_import_kw[None, :],
@@ -278,6 +290,7 @@ def test_three_levels_match_and_charge_as_in_case_mk19() -> None:
             retail_price=np.array([retail]),
             feed_in_price=np.array([feed_in]),
             hours=1.0,
+            rates=level_rates(areas, fee),
         ),
     )
     # Load and PV of a microgrid are one agent each here; what is matched inside it is netted.

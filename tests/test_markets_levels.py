@@ -109,7 +109,8 @@ def village(
     problem = joint_problem(model, columns, v_min_pu=2.0 - v_max_pu, v_max_pu=v_max_pu)
     fee = np.array([FEE_OF_LEVEL[int(level)] for level in model.tree.level])
     parent = np.asarray(model.tree.parent, dtype=np.int64)
-    areas = TradingAreas(parent, fee, model.linear.node_area[agent_node])
+    level = np.asarray(model.tree.level, dtype=np.int64)
+    areas = TradingAreas.of(parent, level, model.linear.node_area[agent_node])
     built = Village(model, problem, agent_node, generators, battery_agent, areas, ())
     limits = unloaded_limits(model, loading_limit)
     demands = []
@@ -122,6 +123,7 @@ def village(
                 book=book_of(built, meters),
                 firm_node_kw=sum_by_key(agent_node, meters.firm_kw, model.linear.n_node),
                 prices=trade_prices(parent, fee, RETAIL, FEED_IN),
+                fee=fee,
                 limits=limits,
                 retail_price=RETAIL,
                 feed_in_price=FEED_IN,
@@ -157,7 +159,8 @@ def drawn_meters(place: Village, random: np.random.Generator, *, sun: bool) -> M
 
 def book_of(place: Village, meters: MeterState) -> OrderBook:
     """Return the same as orders of the joint program: buyers' prices net of the local fee."""
-    fee = place.areas.fee_eur_per_kwh[place.areas.agent_area[place.battery_agent]]
+    level = place.areas.level[place.areas.agent_area[place.battery_agent]]
+    fee = np.array([FEE_OF_LEVEL[int(one)] for one in level])
     plants = meters.generation_kw[place.generators]
     steps = {
         Step.CHARGE_OWN: (meters.own_charge_kw, meters.charge_value),

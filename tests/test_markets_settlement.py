@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.strategies import MarketCase, Slot, clear, market_cases
+from tests.strategies import MarketCase, Slot, clear, level_rates, market_cases
 
 from tricell.errors import MarketError
 from tricell.markets.joint_market import Clearing, GridLimits, JointMarket
@@ -33,7 +33,8 @@ def agents_of(case: MarketCase) -> tuple[TradingAreas, NDArray[np.int64]]:
     """One agent per node with its firm demand, and one per order; with the node of each."""
     grid, orders = case.problem.grid, case.problem.orders
     node = np.concatenate([np.arange(grid.n_node), orders.node])
-    return TradingAreas(case.problem.area_parent, case.fee, grid.node_area[node]), node
+    level = np.asarray(case.model.tree.level, dtype=np.int64)
+    return TradingAreas.of(case.problem.area_parent, level, grid.node_area[node]), node
 
 
 def settled(case: MarketCase) -> tuple[TradingAreas, ClearedBlock, Settlement]:
@@ -51,6 +52,7 @@ def settled(case: MarketCase) -> tuple[TradingAreas, ClearedBlock, Settlement]:
         retail_price=np.array([slot.retail for slot in case.slots]),
         feed_in_price=np.array([slot.feed_in for slot in case.slots]),
         hours=HOURS,
+        rates=level_rates(areas, case.fee),
     )
     return areas, block, settle(areas, block)
 
@@ -154,7 +156,7 @@ def broken(clearing: Clearing) -> bool:
 def one_area(p_net_kw: list[float], price: float, fee: float) -> Settlement:
     """One slot of an hour in one area; the retailer sells at 0.32 and pays 0.08 EUR/kWh."""
     net = np.array([p_net_kw])
-    areas = TradingAreas(np.array([-1]), np.array([fee]), np.zeros(net.shape[1], dtype=np.int64))
+    areas = TradingAreas.of(np.array([-1]), np.array([1]), np.zeros(net.shape[1], dtype=np.int64))
     return settle(
         areas,
         ClearedBlock(
@@ -165,6 +167,7 @@ def one_area(p_net_kw: list[float], price: float, fee: float) -> Settlement:
             retail_price=np.array([0.32]),
             feed_in_price=np.array([0.08]),
             hours=1.0,
+            rates=level_rates(areas, np.array([fee])),
         ),
     )
 

@@ -79,6 +79,7 @@ class SlotDemand:
     book : the same, as orders of the joint program.
     firm_node_kw : firm net demand per node.
     prices : prices at the areas' borders in the joint program.
+    fee : network fee of a kWh that is traded in each area, EUR/kWh.
     limits : limits of the linear model.
     retail_price, feed_in_price : EUR/kWh.
     """
@@ -88,6 +89,7 @@ class SlotDemand:
     book: OrderBook
     firm_node_kw: Floats
     prices: TradePrices
+    fee: Floats
     limits: GridLimits
     retail_price: float
     feed_in_price: float
@@ -123,7 +125,7 @@ class LevelMarkets:
         self.joint, self.design = joint, design
         self._meters, self._generators, self._hours = meters, generators, hours
         self._areas, self._agent_names = areas, agent_names
-        self._market_areas = MarketAreas(areas.parent, areas.fee_eur_per_kwh, area_names)
+        self._area_names = area_names
         self._row_area = areas.agent_area[meters.agent]
         self._flow = LinearFlow(problem.grid, problem.constant_kw)
         self._redispatch = Redispatch(problem) if design.network == "redispatch" else None
@@ -149,7 +151,7 @@ class LevelMarkets:
         market = clear_local_first(
             rows.with_energy(self._admitted(demand, rows, optimum)),
             self._row_area,
-            self._market_areas,
+            MarketAreas(self._areas.parent, demand.fee, self._area_names),
             self.design.mechanisms,
             MarketTerms(demand.retail_price, demand.feed_in_price, seed, self._agent_names),
         )
@@ -305,7 +307,7 @@ class LevelMarkets:
         battery = (orders.side * optimum.accepted_kw)[n_generator:]
         net += sum_by_key(orders.agent[n_generator:], battery, n_agent)
         traded = area_trade_kw(areas, net, optimum.net_import_kw)
-        fees = float(traded @ areas.fee_eur_per_kwh) * self._hours
+        fees = float(traded @ demand.fee) * self._hours
         top = float(optimum.net_import_kw[0]) * self._hours
         return _battery_cost(demand, done, self._hours) + fees + _retail_cost(top, demand)
 

@@ -22,9 +22,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from tricell.grid_models.arrays import sum_by_key
+from tricell.markets.charge import EnergyRates
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,24 @@ class TradingAreas:
     Attributes
     ----------
     parent : row of the area above, -1 for the top.
-    fee_eur_per_kwh : network fee of the area's level.
+    level : level of each area, 1 microgrid, 2 cell, 3 multi-cell.
     agent_area : area of each agent.
+    takes_part : whether each agent trades; the others buy from and sell to the retailer only.
     """
 
     parent: Indices
-    fee_eur_per_kwh: Floats
+    level: Indices
     agent_area: Indices
+    takes_part: Bools
+
+    @classmethod
+    def of(cls, parent: Indices, level: Indices, agent_area: Indices) -> TradingAreas:
+        """Return a tree in which every agent trades."""
+        return cls(parent, level, agent_area, np.ones(len(agent_area), np.bool_))
+
+    def fee(self, rates: EnergyRates) -> Floats:
+        """Return the fee of a kWh that is bought in each area, EUR/kWh, shape (T or 1, areas)."""
+        return rates.by_source[:, self.level - 1]
 
 
 @dataclass(frozen=True)
@@ -52,8 +65,9 @@ class ClearedBlock:
     p_net_kw : shape (T, agents), positive buys.
     net_import_kw : shape (T, areas), positive into the area.
     area_price, agent_price : EUR/kWh, shapes (T, areas) and (T, agents).
-    retail_price, feed_in_price : EUR/kWh, shape (T,).
+    retail_price, feed_in_price : EUR/kWh, shape (T,); the retail price is all in.
     hours : length of a slot.
+    rates : network charges per kWh of these slots.
     """
 
     p_net_kw: Floats
@@ -63,6 +77,7 @@ class ClearedBlock:
     retail_price: Floats
     feed_in_price: Floats
     hours: float
+    rates: EnergyRates
 
 
 @dataclass(frozen=True)
@@ -122,18 +137,18 @@ def settle(areas: TradingAreas, block: ClearedBlock) -> Settlement:
     traded = np.minimum(demand, supply)
     local_buy = _ratio(traded, demand)
     local_sell = _ratio(traded, supply)
-    retail_share, network_rate = _shares_of_buyers(areas, local_buy)
+    fee = areas.fee(block.rates)
+    retail_share, network_rate = _shares_of_buyers(areas, local_buy, fee)
     export_share = _share_of_sellers(areas, local_sell)
     member = areas.agent_area
-    fee = areas.fee_eur_per_kwh
     ceiling = block.retail_price[:, None] - fee
     floor = np.minimum(block.feed_in_price, 0.0)[:, None]
     base = np.clip(block.area_price, floor, ceiling)[:, member]
     price = np.clip(block.agent_price, floor, ceiling[:, member])
     from_retail, to_retail = buy * retail_share[:, member], sell * export_share[:, member]
     network = buy * network_rate[:, member]
-    paid = (buy - from_retail) * (base + fee[member]) - network
-    energy_retail = from_retail * (base + fee[member])
+    paid = (buy - from_retail) * (base + fee[:, member]) - network
+    energy_retail = from_retail * (base + fee[:, member])
     earned = (sell - to_retail) * base
     export = -to_retail * base
     congestion = (buy - sell) * (price - base)
@@ -198,9 +213,9 @@ def _area_sides(
     return buy @ member + imported @ below, sell @ member + exported @ below
 
 
-def _shares_of_buyers(areas: TradingAreas, local: Floats) -> tuple[Floats, Floats]:
+def _shares_of_buyers(areas: TradingAreas, local: Floats, fee: Floats) -> tuple[Floats, Floats]:
     """Share of a purchase that comes from the retailer, and its mean network fee, per area."""
-    retail, rate = 1.0 - local, local * areas.fee_eur_per_kwh
+    retail, rate = 1.0 - local, local * fee
     for area, parent in enumerate(areas.parent):
         if parent >= 0:
             rate[:, area] += retail[:, area] * rate[:, parent]

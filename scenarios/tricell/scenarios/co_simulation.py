@@ -124,7 +124,7 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
     sink : takes the recorder's blocks.
     """
     time, population = world.scenario.time, world.population
-    fee = world.areas.fee_eur_per_kwh[world.areas.agent_area]
+    fee = world.areas.fee(world.rates)[0, world.areas.agent_area]
     return {
         "households": HouseholdSettings(population, time.start_utc, time.slots),
         "storage": StorageSettings(
@@ -142,6 +142,7 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
             areas=world.areas,
             area_ids=world.tree.id,
             prices=world.prices,
+            rates=world.rates,
             generation_price=GENERATION_OFFER_EUR_PER_KWH,
             levels=world.levels,
         ),

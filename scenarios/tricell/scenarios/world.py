@@ -23,6 +23,7 @@ from tricell.grid_models.findings import GridFinding
 from tricell.grid_models.linear_grid import LinearGrid, build_linear_grid
 from tricell.grid_models.power_flow import PowerFlow
 from tricell.grid_models.tap_changer import TapController
+from tricell.markets.charge import EnergyRates
 from tricell.markets.joint_market import JointMarket
 from tricell.markets.joint_model import JointProblem
 from tricell.markets.level_markets import LevelMarkets, MarketDesign
@@ -73,6 +74,7 @@ class World:
     names : unique names of buses, lines and transformers.
     population : who takes part.
     participants, areas : where they stand in the market.
+    rates : network charges per kWh, as far as agents know them.
     prices, wholesale : outside prices per slot, and where they come from.
     market : the compiled joint market.
     levels : the markets level by level; None if the joint market clears all.
@@ -92,6 +94,7 @@ class World:
     population: Population
     participants: MarketParticipants
     areas: TradingAreas
+    rates: EnergyRates
     prices: PriceSeries
     wholesale: WholesaleSeries
     market: JointMarket
@@ -135,6 +138,7 @@ class World:
             flow_breach_eur_per_kwh=problem.flow_breach_eur_per_kwh,
             voltage_breach_eur_per_pu2_h=problem.voltage_breach_eur_per_pu2_h,
             limits=self.limits,
+            rates=self.rates,
         )
 
 
@@ -152,8 +156,8 @@ def build_world(scenario: Scenario) -> World:
     linear = build_linear_grid(grid, tree, grid.node_of_bus)
     population = build_population(scenario, net)
     limits = _operating_limits(scenario, grid)
-    areas = _trading_areas(scenario, tree, population)
-    wholesale, prices = build_prices(scenario, float(areas.fee_eur_per_kwh[0]))
+    areas, rates = _trading_areas(tree, population), _energy_rates(scenario)
+    wholesale, prices = build_prices(scenario, float(areas.fee(rates)[0, 0]))
     participants = _participants(population, grid)
     power_flow = PowerFlow(grid, net)
     controller = TapController(grid, net, power_flow)
@@ -172,6 +176,7 @@ def build_world(scenario: Scenario) -> World:
         population=population,
         participants=participants,
         areas=areas,
+        rates=rates,
         prices=prices,
         wholesale=wholesale,
         market=market,
@@ -300,16 +305,19 @@ def _operating_limits(scenario: Scenario, grid: ElectricalGrid) -> OperatingLimi
     )
 
 
-def _trading_areas(scenario: Scenario, tree: AreaTree, population: Population) -> TradingAreas:
-    fees = scenario.prices.fees
-    by_level = {1: fees.microgrid, 2: fees.cell, 3: fees.multicell}
+def _trading_areas(tree: AreaTree, population: Population) -> TradingAreas:
     agent_area = tree.area_of_bus[population.agents.bus_row]
     # Whoever stands at the mere grid connection trades in the top area.
-    return TradingAreas(
+    return TradingAreas.of(
         parent=np.asarray(tree.parent, dtype=np.int64),
-        fee_eur_per_kwh=np.array([by_level[int(level)] for level in tree.level]),
+        level=np.asarray(tree.level, dtype=np.int64),
         agent_area=np.maximum(agent_area, 0),
     )
+
+
+def _energy_rates(scenario: Scenario) -> EnergyRates:
+    fees = scenario.prices.fees
+    return EnergyRates.of(by_source=np.array([[fees.microgrid, fees.cell, fees.multicell, 0.0]]))
 
 
 def _participants(population: Population, grid: ElectricalGrid) -> MarketParticipants:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
 from tricell.grid_models.arrays import sum_by_key
+from tricell.markets.charge import EnergyRates
 from tricell.markets.joint_market import GridLimits, JointMarket, TradePrices
 from tricell.markets.level_markets import LevelMarkets, SlotDemand
 from tricell.markets.level_settlement import LevelTrade
@@ -53,8 +54,9 @@ class MarketSettings:
     market : compiled joint market.
     feedback : turns corrections into limits.
     participants : who stands where.
-    areas, area_ids : the tree with fees, and names.
+    areas, area_ids : the tree, and names.
     prices : retail and feed-in prices of every slot.
+    rates : network charges per kWh of every slot.
     generation_price : what generators ask for at least, EUR/kWh.
     levels : markets level by level; None if the joint program clears all levels at once.
     """
@@ -65,6 +67,7 @@ class MarketSettings:
     areas: TradingAreas
     area_ids: tuple[str, ...]
     prices: PriceSeries
+    rates: EnergyRates
     generation_price: float
     levels: LevelMarkets | None
 
@@ -97,6 +100,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         self._market, self._feedback = settings.market, settings.feedback
         self._levels = settings.levels
         self._areas, self._area_ids = settings.areas, settings.area_ids
+        self._rates = settings.rates
         self._who, self._prices = settings.participants, settings.prices
         self._price = np.full(len(settings.market.problem.orders), settings.generation_price)
         self._battery_steps = slice(len(settings.participants.generators), None)
@@ -146,7 +150,8 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             correction.flow_max_kw,
             self._feedback.voltage_offset(correction, q_node),
         )
-        prices = self._trade_prices(slot)
+        fee = self._areas.fee(self._rates.part(slot, 1))[0]
+        prices = self._trade_prices(slot, fee)
         trade: LevelTrade | None = None
         if self._levels is None:
             clearing = market.clear(book, firm_node, prices, limits)
@@ -157,6 +162,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
                 book=book,
                 firm_node_kw=firm_node,
                 prices=prices,
+                fee=fee,
                 limits=limits,
                 retail_price=float(self._prices.retail[slot]),
                 feed_in_price=float(self._prices.feed_in[slot]),
@@ -196,9 +202,9 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         check_order_book(self._market.problem.orders, book, self._who.agent_ids)
         return book
 
-    def _trade_prices(self, slot: int) -> TradePrices:
+    def _trade_prices(self, slot: int, fee: Floats) -> TradePrices:
         """Fees between levels; at the top, retail less the top fee, and feed-in."""
-        parent, fee = self._areas.parent, self._areas.fee_eur_per_kwh
+        parent = self._areas.parent
         import_price = np.where(parent >= 0, fee[parent] - fee, self._prices.retail[slot] - fee)
         export_price = np.where(parent >= 0, 0.0, self._prices.feed_in[slot])
         return TradePrices(import_price, export_price)

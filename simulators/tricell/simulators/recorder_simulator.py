@@ -8,7 +8,7 @@ trades, bills) for all slots at once and hands the block to a *sink*: the result
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tricell.grid_models.arrays import sum_by_key, take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
+from tricell.markets.charge import EnergyRates
 from tricell.markets.level_settlement import LevelTrade, settle_level_trades
 from tricell.markets.settlement import ClearedBlock, Settlement, TradingAreas, settle
 from tricell.simulators.battery import apply_power
@@ -47,7 +48,7 @@ class RecorderLayout:
     Attributes
     ----------
     grid, linear : the network.
-    areas : market areas with fees; `agent_area` inside.
+    areas : market areas; `agent_area` inside.
     agent_node : node of each agent.
     batteries : ratings and owners.
     prices : outside prices per slot.
@@ -55,6 +56,7 @@ class RecorderLayout:
     hours : length of a slot.
     flow_breach_eur_per_kwh, voltage_breach_eur_per_pu2_h : prices of breaches.
     limits : what the AC power flow is held against.
+    rates : network charges per kWh of every slot.
     """
 
     grid: ElectricalGrid
@@ -68,6 +70,7 @@ class RecorderLayout:
     flow_breach_eur_per_kwh: Floats
     voltage_breach_eur_per_pu2_h: float
     limits: OperatingLimits
+    rates: EnergyRates = field(default_factory=EnergyRates.of)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -364,6 +367,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
                 retail_price=slot["retail_price"],
                 feed_in_price=slot["feed_in_price"],
                 hours=self.layout.hours,
+                rates=self.layout.rates.part(self.slots_done - self._row, self._row),
             ),
         )
 
