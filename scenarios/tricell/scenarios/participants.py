@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tricell.errors import DataError
+from tricell.scenarios.adoption import Adoption, ProfileShelf, with_adoption
 from tricell.scenarios.faults import did_you_mean
 from tricell.scenarios.population_builder import LOW_VOLTAGE_BELOW_KV
 from tricell.scenarios.population_tables import (
@@ -53,7 +55,8 @@ def build_population(scenario: Scenario, net: Any) -> Population:
     Returns
     -------
     Population
-        The participants of the network's data, then the extra ones in the order of the file.
+        The participants of the network's data with the devices of ``adoption``, then the extra
+        ones in the order of the file, whom ``adoption`` does not concern.
 
     Raises
     ------
@@ -69,10 +72,13 @@ def build_population(scenario: Scenario, net: Any) -> Population:
         step_s=time.step_s,
         folder=NO_FOLDER,
     )
-    if not scenario.participants.extra:
+    adoption, extra = scenario.participants.adoption, scenario.participants.extra
+    if not extra and adoption == Adoption():
         return population
     reader = _profile_reader(source, net, len(population.profiles.values))
-    return with_extra_participants(population, scenario.participants.extra, net, reader)
+    shelf = ProfileShelf(reader, _offered_profiles(source, net))
+    population = with_adoption(population, adoption, shelf, scenario.seed)
+    return with_extra_participants(population, extra, net, reader) if extra else population
 
 
 def with_extra_participants(
@@ -248,6 +254,27 @@ def _profile_reader(source: ProfileSource, net: Any, rows: int) -> ProfileReader
             return lambda name, kind: np.ones(rows, dtype=np.float32)
 
 
+OFFERED = {
+    DeviceKind.PV: ("renewables", re.compile(r"(PV\d.*)")),
+    DeviceKind.EV: ("load", re.compile(r"(HLS_.*)_pload")),
+    DeviceKind.HEAT_PUMP: ("load", re.compile(r"((?:Air|Soil)_.*)_pload")),
+}
+"""Table and names of SimBench's profiles that suit a household's new device."""
+
+
+def _offered_profiles(source: ProfileSource, net: Any) -> dict[DeviceKind, tuple[str, ...]]:
+    if not isinstance(source, SimbenchProfiles):
+        return {}
+    return {
+        kind: tuple(
+            found[1]
+            for column in net.profiles[table].columns
+            if (found := pattern.fullmatch(str(column)))
+        )
+        for kind, (table, pattern) in OFFERED.items()
+    }
+
+
 def _table_reader(table: TimeTable) -> ProfileReader:
     return lambda name, kind: table.column(name).astype(np.float32)
 
@@ -261,7 +288,7 @@ def _simbench_column(net: Any, name: str, kind: DeviceKind) -> Column:
         known = [str(label).removesuffix("_pload") for label in table.columns]
         advice = did_you_mean(name, known)
         raise DataError(
-            f"SimBench has no profile {name!r} for participants.extra; "
+            f"SimBench has no profile {name!r} for {kind.label} in participants; "
             + (advice or f"it has {', '.join(known[1:6])} and others.")
         )
     return np.asarray(table[column], dtype=np.float32)

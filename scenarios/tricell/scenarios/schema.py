@@ -25,6 +25,7 @@ from tricell.markets.mechanism import Mechanism
 from tricell.markets.mechanism_registry import slot_mechanisms
 from tricell.markets.mechanisms.uniform_price import UniformPrice
 from tricell.markets.operating_envelopes import Rule
+from tricell.scenarios.adoption import Adoption
 from tricell.scenarios.faults import did_you_mean
 from tricell.scenarios.population_tables import ProfileSource
 from tricell.scenarios.prices import FeedInPrice, RetailPrice, WholesalePrice
@@ -269,6 +270,8 @@ class Participants(Section):
     """Where load and generation over time come from."""
     battery: BatteryStrategyParameters = SelfConsumption()
     """Strategy of every battery (self_consumption)."""
+    adoption: Adoption = Adoption()
+    """Shares of households with PV, batteries, chargers, heat pumps, and of those that trade."""
     extra: tuple[ExtraParticipant, ...] = ()
     """Participants beside those of the network's data (none)."""
 

@@ -281,6 +281,8 @@ class Population:
         See the classes.
     notes : tuple of str
         Sentences on data that were left out or read in a particular way; for the results file.
+    not_trading : int64, shape (n,)
+        Rows of the agents that take no part in local markets and deal with the retailer only.
     """
 
     agents: AgentTable
@@ -288,6 +290,7 @@ class Population:
     batteries: Batteries
     profiles: Profiles
     notes: tuple[str, ...] = field(default=())
+    not_trading: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         n_column = len(self.profiles.columns)
@@ -295,6 +298,12 @@ class Population:
         _require_rows("batteries.agent", self.batteries.agent, 0, len(self.agents))
         _require_rows("devices.p_profile", self.devices.p_profile, 0, n_column)
         _require_rows("devices.q_profile", self.devices.q_profile, NO_PROFILE, n_column)
+        _require_rows("not_trading", self.not_trading, 0, len(self.agents))
+
+    @property
+    def takes_part(self) -> BoolArray:
+        """Whether each agent trades in local markets, shape (n_agent,)."""
+        return ~np.isin(np.arange(len(self.agents)), self.not_trading)
 
     @property
     def pv_kwp(self) -> FloatArray:
