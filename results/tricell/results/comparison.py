@@ -1,13 +1,15 @@
 """Several runs side by side: their key figures, and who gains and who loses between them.
 
 A sum (an energy, an amount of money) can be compared only where the runs cover the same slots and
-the same agents; a ratio always can. What cannot be compared is None, and the run says why.
+the same agents; a ratio always can. What cannot be compared is None, and the run says why. Where
+seeds or households differ, differences are shown with a warning: they are then not the design's
+alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,16 @@ import pandas as pd
 
 from tricell.errors import ResultsError
 from tricell.results import layout
+from tricell.results.bill_changes import WinnersLosers, winners_and_losers
 from tricell.results.reader import Results, open_results
 from tricell.results.run_summary import GAIN_EUR
 
+HOURS_PER_YEAR = 8760.0
 RATIO_UNIT = "1"
+NO_COMPONENTS = ("total", "no_trading_total", "saving")
+"""Amounts in tables/bill that are sums of others."""
+POPULATION = ("class", "area", "load_kw", "pv_kwp", "battery_kwh")
+"""Columns of tables/agent that make two agents of one name the same household."""
 EXTREMES = 3
 """How many agents are named that gain and that lose most."""
 
@@ -31,7 +39,9 @@ class ComparedRun:
     ----------
     letter : short name, A for the first.
     slots : slots that are in the file.
+    seed : seed of everything random, None where the file does not tell.
     not_comparable : why its sums cannot be set against those of the first; empty if they can.
+    warning : what else differs from the first besides the design; empty if nothing does.
     """
 
     letter: str
@@ -42,7 +52,9 @@ class ComparedRun:
     slots: int
     step_minutes: float
     agents: int
+    seed: int | None = None
     not_comparable: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,8 @@ class BillChange:
     ----------
     gaining, losing, unchanged : numbers of agents that pay less, more and the same.
     most_gaining, most_losing : agents whose bills changed most, the most first.
+    winners : the same by customer class and component, scaled to a year; None where the files do
+        not tell the classes.
     """
 
     letter: str
@@ -88,6 +102,7 @@ class BillChange:
     unchanged: int
     most_gaining: tuple[AgentChange, ...]
     most_losing: tuple[AgentChange, ...]
+    winners: WinnersLosers | None
 
 
 @dataclass(frozen=True)
@@ -105,8 +120,9 @@ class _Content:
 
     run: ComparedRun
     figures: dict[tuple[str, str, str], float]
-    bills: pd.Series[float] | None
+    bills: pd.DataFrame | None
     agents: frozenset[str]
+    population: pd.DataFrame | None
 
 
 def compare_runs(paths: Sequence[Path | str]) -> Comparison:
@@ -152,8 +168,9 @@ def _read(path: Path, letter: str) -> _Content:
             slots=len(times),
             step_minutes=float(attributes["time_step_s"]) / 60.0,
             agents=len(agents),
+            seed=int(attributes["random_seed"]) if "random_seed" in attributes else None,
         )
-        return _Content(run, _run_figures(results, bills), bills, agents)
+        return _Content(run, _run_figures(results, bills), bills, agents, _population(results))
 
 
 def _times(results: Results) -> pd.DatetimeIndex:
@@ -164,7 +181,14 @@ def _times(results: Results) -> pd.DatetimeIndex:
     return pd.DatetimeIndex([], tz="UTC")
 
 
-def _agents(results: Results, bills: pd.Series[float] | None) -> frozenset[str]:
+def _population(results: Results) -> pd.DataFrame | None:
+    if "agent" not in results.tables:
+        return None
+    table = results.table("agent").set_index("agent")
+    return table[[name for name in POPULATION if name in table]]
+
+
+def _agents(results: Results, bills: pd.DataFrame | None) -> frozenset[str]:
     if bills is not None:
         return frozenset(bills.index)
     if "agent" in results.tables:
@@ -172,16 +196,13 @@ def _agents(results: Results, bills: pd.Series[float] | None) -> frozenset[str]:
     return frozenset()
 
 
-def _bills(results: Results) -> pd.Series[float] | None:
+def _bills(results: Results) -> pd.DataFrame | None:
     if "bill" not in results.tables:
         return None
-    table = results.table("bill").dropna(subset=["total"])
-    return table.set_index("agent")["total"].astype(float)
+    return results.table("bill").dropna(subset=["total"]).set_index("agent")
 
 
-def _run_figures(
-    results: Results, bills: pd.Series[float] | None
-) -> dict[tuple[str, str, str], float]:
+def _run_figures(results: Results, bills: pd.DataFrame | None) -> dict[tuple[str, str, str], float]:
     """Read the figures of the run and its levels, and count who gains against no trading."""
     figures: dict[tuple[str, str, str], float] = {}
     if "kpi" in results.tables:
@@ -212,8 +233,24 @@ def _judged(content: _Content, first: _Content) -> _Content:
         reasons.append(f"begins {_moment(run.first)}, not {_moment(one.first)}")
     if content.agents != first.agents:
         reasons.append(_other_agents(content.agents, first.agents))
-    values = {**vars(run), "not_comparable": "; ".join(reasons)}
-    return _Content(ComparedRun(**values), content.figures, content.bills, content.agents)
+    judged = replace(
+        run, not_comparable="; ".join(reasons), warning="; ".join(_differences(content, first))
+    )
+    return replace(content, run=judged)
+
+
+def _differences(content: _Content, first: _Content) -> Iterator[str]:
+    """Say what differs between two runs besides their design."""
+    if content.run.seed != first.run.seed:
+        yield f"seed {content.run.seed}, not {first.run.seed}"
+    if content.population is None or first.population is None:
+        return
+    shared = first.population.index.intersection(content.population.index)
+    for name in first.population.columns.intersection(content.population.columns):
+        ours, theirs = content.population.loc[shared, name], first.population.loc[shared, name]
+        others = int(((ours != theirs) & ~(ours.isna() & theirs.isna())).sum())
+        if others:
+            yield f"{others:,} agents with another {name}"
 
 
 def _moment(time: pd.Timestamp | None) -> str:
@@ -249,7 +286,8 @@ def _known(value: float | None) -> float | None:
 def _change(content: _Content, first: _Content) -> BillChange | None:
     if content.run.not_comparable or content.bills is None or first.bills is None:
         return None
-    gains = (first.bills - content.bills.reindex(first.bills.index)).sort_values(kind="stable")
+    before, after = first.bills["total"], content.bills["total"].reindex(first.bills.index)
+    gains = (before - after).astype(float).sort_values(kind="stable")
     changes = [AgentChange(str(agent), float(gain)) for agent, gain in gains.items()]
     gaining = [each for each in reversed(changes) if each.gain_eur > GAIN_EUR]
     losing = [each for each in changes if each.gain_eur < -GAIN_EUR]
@@ -260,4 +298,32 @@ def _change(content: _Content, first: _Content) -> BillChange | None:
         unchanged=len(changes) - len(gaining) - len(losing),
         most_gaining=tuple(gaining[:EXTREMES]),
         most_losing=tuple(losing[:EXTREMES]),
+        winners=_winners(content, first),
     )
+
+
+def _winners(content: _Content, first: _Content) -> WinnersLosers | None:
+    if first.population is None or "class" not in first.population:
+        return None
+    assert first.bills is not None
+    assert content.bills is not None
+    order = first.bills.index
+    groups = first.population["class"].reindex(order).fillna("unknown")
+    totals = {"before": first.bills["total"], "after": content.bills["total"].reindex(order)}
+    hours = content.run.slots * content.run.step_minutes / 60.0
+    return winners_and_losers(
+        pd.DataFrame({"group": groups, **totals}),
+        hours / HOURS_PER_YEAR,
+        _components(first.bills),
+        _components(content.bills),
+    )
+
+
+def _components(bills: pd.DataFrame) -> pd.DataFrame:
+    """Return the amounts that make up the totals."""
+    amounts = [
+        column.name
+        for column in layout.TABLES["bill"].columns
+        if column.unit == "EUR" and column.name not in NO_COMPONENTS and column.name in bills
+    ]
+    return bills[amounts]

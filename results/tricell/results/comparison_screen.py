@@ -11,6 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from tricell.results.bill_changes import HARD_EUR, HARD_PERCENT, WinnersLosers
 from tricell.results.comparison import AgentChange, BillChange, ComparedRun, Comparison, FigureRow
 from tricell.results.layout import RUN_SCOPE
 
@@ -36,7 +37,30 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     for run in unfit:
         text = f" {NOT_COMPARABLE}: sums of {run.letter} are not comparable: {run.not_comparable}."
         console.print(Text(text, style="yellow"))
+    for run in comparison.runs:
+        if run.warning:
+            text = f" not the design alone: {run.letter} has {run.warning}."
+            console.print(Text(text, style="yellow"))
     _print_section(console, "Who gains and who loses, as against A", _change_table(comparison))
+    for run, change in zip(comparison.runs[1:], comparison.changes, strict=True):
+        if change is not None and change.winners is not None:
+            print_winners(change.winners, f"{run.letter} - {comparison.runs[0].letter}", console)
+
+
+def print_winners(winners: WinnersLosers, pair: str, console: Console) -> None:
+    """Print how bills change by customer class and component, and who loses most."""
+    title = f"Bills per year, {pair}, EUR: + pays more"
+    _print_section(console, title, _class_table(winners))
+    days = winners.year_share * 365.0
+    note = (
+        f" {days:,.4g} days, scaled to a year. hard: worse by more than {HARD_PERCENT:g} % and "
+        f"more than {HARD_EUR:g} EUR/yr."
+    )
+    console.print(Text(note, style="dim"))
+    if winners.largest_losers:
+        _print_section(console, f"Who loses most, {pair}", _loser_table(winners))
+    if winners.components:
+        _print_section(console, f"Bills by component, {pair}, EUR/yr", _component_table(winners))
 
 
 def _print_section(console: Console, title: str, body: Table) -> None:
@@ -136,3 +160,59 @@ def _counts(change: BillChange) -> Text:
 def _named(changes: Sequence[AgentChange]) -> str:
     words = [f"{each.agent} ({each.gain_eur:+,.2f} EUR)" for each in changes]
     return ", ".join(words) or "nobody"
+
+
+def _class_table(winners: WinnersLosers) -> Table:
+    headings = ("number", "better", "worse", "mean", "median", "P10", "P90", "mean %", "hard %")
+    table = _plain_table("class", headings)
+    for each in winners.classes:
+        table.add_row(
+            each.group,
+            f"{each.customers:,}",
+            f"{each.better:,}",
+            f"{each.worse:,}",
+            *(_eur(value) for value in (each.mean_eur, each.median_eur, each.p10_eur)),
+            _eur(each.p90_eur),
+            _percent(each.mean_percent),
+            f"{100.0 * each.hard_share:.0f}",
+            style="bold" if each is winners.classes[0] else None,
+        )
+    return table
+
+
+def _loser_table(winners: WinnersLosers) -> Table:
+    table = _plain_table("customer", ("EUR/yr", "%"))
+    table.add_column("class", overflow="fold")
+    for each in winners.largest_losers:
+        table.add_row(each.customer, _eur(each.change_eur), _percent(each.percent), each.group)
+    return table
+
+
+def _component_table(winners: WinnersLosers) -> Table:
+    table = _plain_table("component", ("before", "after", "change"))
+    for each in winners.components:
+        amounts = (f"{each.before_eur:,.2f}", f"{each.after_eur:,.2f}", _eur(each.change_eur))
+        table.add_row(each.component.replace("_", " "), *amounts)
+    before, after = (
+        sum(getattr(each, name) for each in winners.components)
+        for name in ("before_eur", "after_eur")
+    )
+    amounts = (f"{before:,.2f}", f"{after:,.2f}", _eur(after - before))
+    table.add_row("sum", *amounts, style="bold")
+    return table
+
+
+def _plain_table(first: str, numbers: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table.add_column(first, overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _eur(value: float) -> str:
+    return f"{value + 0.0:+,.2f}" if abs(value) < 1e4 else f"{value:+,.0f}"
+
+
+def _percent(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:+,.1f}"
