@@ -312,7 +312,8 @@ class Charge(BaseModel):
     name: str = ""
     """What it is called in bills and tables (its kind)."""
     customers: tuple[str, ...] = ()
-    """Classes that pay it: customer classes, `controllable`, `with_pv`, `without_pv` (all)."""
+    """Classes that pay it: customer classes, `controllable`, `not_controllable`, `with_pv`,
+    `without_pv` (all)."""
     purpose: Literal["network", "levy"] = "network"
     """`network`: recovers the network operator's cost; `levy`: collected for the state."""
 
@@ -340,6 +341,7 @@ class Charge(BaseModel):
         groups = np.array(customers.group, dtype=np.str_)
         special = {
             "controllable": customers.controllable,
+            "not_controllable": ~customers.controllable,
             "with_pv": customers.has_pv,
             "without_pv": ~customers.has_pv,
         }
@@ -348,8 +350,7 @@ class Charge(BaseModel):
             if wanted not in special and wanted not in customers.group:
                 raise MarketError(
                     f"charge {self.label!r}: there are no customers {wanted!r}; classes here: "
-                    f"{', '.join(sorted(set(customers.group)))}, and controllable, with_pv, "
-                    "without_pv"
+                    f"{', '.join(sorted(set(customers.group)))}, and {', '.join(special)}"
                 )
             chosen |= special.get(wanted, groups == wanted)
         return chosen.astype(np.float64)
