@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from tricell.scenarios.faults import Fault, ScenarioFaultsError, did_you_mean
@@ -36,6 +37,7 @@ from tricell.scenarios.yaml_tree import (
 )
 
 EXTENDS = "extends"
+START_ADVICE = "start from a shipped one: `extends: village`"
 
 
 @dataclass(frozen=True)
@@ -87,27 +89,50 @@ def load_scenario(name_or_path: str, overrides: Sequence[Override] = ()) -> Scen
     ScenarioFaultsError
         Holds every fault of the files and of the overrides.
     """
-    tree, faults = _read_with_base(_locate(name_or_path), ())
+    tree, faults = scenario_tree(name_or_path)
     for override in overrides:
         tree, more = _overridden(tree, override)
         faults.extend(more)
-    tree, more = _with_whole_paths(tree)
-    faults.extend(more)
-    scenario, more = validated(tree, Scenario)
-    faults.extend(_not_yet_reported(more, faults))
+    scenario, faults = scenario_of(tree, faults)
     if faults or scenario is None:
         raise ScenarioFaultsError(name_or_path, faults)
     return scenario
 
 
+def scenario_tree(name_or_path: str) -> tuple[Node, list[Fault]]:
+    """Read a scenario with everything it extends, without checking its fields.
+
+    Raises
+    ------
+    ScenarioFaultsError
+        If there is no such scenario.
+    """
+    return _read_with_base(_locate(name_or_path), ())
+
+
+def scenario_of(tree: Node, known: Sequence[Fault] = ()) -> tuple[Scenario | None, list[Fault]]:
+    """Return the scenario that a tree describes, and the faults known before with its own."""
+    faults = list(known)
+    tree, more = with_whole_paths(tree, Scenario)
+    faults.extend(more)
+    scenario, more = validated(tree, Scenario)
+    faults.extend(_not_yet_reported(more, faults))
+    return scenario, faults
+
+
 def as_yaml(scenario: Scenario) -> str:
     """Return the complete scenario, defaults included, as YAML that can be run again."""
+    return dumped(scenario.model_dump(mode="json", by_alias=True))
+
+
+def dumped(data: object) -> str:
+    """Return plain data as YAML, in the order that it has."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed as None
     yaml.width = 100
     text = StringIO()
-    yaml.dump(scenario.model_dump(mode="json", by_alias=True), text)
+    yaml.dump(data, text)
     return text.getvalue()
 
 
@@ -156,7 +181,7 @@ def _neighbours(text: str, path: Path) -> list[str]:
 
 def _read_with_base(path: Path, readers: tuple[Path, ...]) -> tuple[Node, list[Fault]]:
     """Read a file and everything it extends; `readers` are the files that led here."""
-    tree, faults = _read(path)
+    tree, faults = read_tree(path)
     if not isinstance(tree.value, dict) or EXTENDS not in tree.value:
         return tree, faults
     members = dict(tree.value)
@@ -169,7 +194,16 @@ def _read_with_base(path: Path, readers: tuple[Path, ...]) -> tuple[Node, list[F
     return merged(base, own), [*base_faults, *faults]
 
 
-def _read(path: Path) -> tuple[Node, list[Fault]]:
+def read_tree(
+    path: Path, noun: str = "scenario", advice: str = START_ADVICE
+) -> tuple[Node, list[Fault]]:
+    """Read a YAML file that holds fields.
+
+    Parameters
+    ----------
+    path : the file.
+    noun, advice : what such a file describes, and how to begin one; for faults.
+    """
     empty = Source(str(path), path.parent)
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -178,19 +212,17 @@ def _read(path: Path) -> tuple[Node, list[Fault]]:
         return _nothing(empty), [Place(empty).fault(problem)]
     except UnicodeDecodeError as error:
         problem = f"byte {error.start} is not UTF-8 text"
-        advice = "save the file as UTF-8"
-        return _nothing(empty), [Place(empty).fault(problem, suggestion=advice)]
+        saved = "save the file as UTF-8"
+        return _nothing(empty), [Place(empty).fault(problem, suggestion=saved)]
     source = Source(str(path), path.parent, tuple(text.splitlines()))
     tree, faults = parse(text, source)
     if faults:
         return tree or _nothing(source), faults
     if tree is None:
-        advice = "start from a shipped one: `extends: village`"
-        return _nothing(source), [
-            Place(source).fault("the scenario file is empty", suggestion=advice)
-        ]
+        problem = f"the {noun} file is empty"
+        return _nothing(source), [Place(source).fault(problem, suggestion=advice)]
     if not isinstance(tree.value, dict):
-        problem = "a scenario file must hold fields, such as `name: my-village`"
+        problem = f"a {noun} file must hold fields, such as `name: my-village`"
         return _nothing(source), [tree.place.fault(problem, value=str(plain(tree)))]
     return tree, []
 
@@ -225,12 +257,17 @@ def _overridden(tree: Node, override: Override) -> tuple[Node, list[Fault]]:
     if faults:
         return tree, faults
     place = Place(override.source)
-    keys: tuple[str, ...] = tuple(override.field.split("."))
-    fault = _blocked(tree, keys, place)
+    given = Node(None if value is None else value.value, place, place)
+    return overlaid(tree, override.field, given)
+
+
+def overlaid(tree: Node, field: str, value: Node) -> tuple[Node, list[Fault]]:
+    """Return the tree with the field of a dotted path set: sections merge, all else is replaced."""
+    keys: tuple[str, ...] = tuple(field.split("."))
+    fault = _blocked(tree, keys, value.key_place or value.place)
     if fault is not None:
         return tree, [fault]
-    given = Node(None if value is None else value.value, place, place)
-    return _with_value(tree, keys, given), []
+    return _with_value(tree, keys, value), []
 
 
 def _blocked(tree: Node, keys: tuple[str, ...], place: Place) -> Fault | None:
@@ -275,10 +312,16 @@ def _with_value(node: Node | None, keys: tuple[str, ...], value: Node) -> Node:
     return overlay if node is None else merged(node, overlay)
 
 
-def _with_whole_paths(tree: Node) -> tuple[Node, list[Fault]]:
-    """Make every path of a file whole, and report the files that do not exist."""
+def with_whole_paths(tree: Node, model: type[BaseModel]) -> tuple[Node, list[Fault]]:
+    """Make every path of a file whole, and report the files that do not exist.
+
+    Parameters
+    ----------
+    tree : what the file holds.
+    model : says which fields are paths.
+    """
     data = plain(tree)
-    guide = FieldGuide(Scenario.model_json_schema())
+    guide = FieldGuide(model.model_json_schema())
     faults: list[Fault] = []
 
     def visit(node: Node, path: tuple[Key, ...]) -> Node:

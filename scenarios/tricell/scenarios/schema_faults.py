@@ -51,7 +51,7 @@ def validated(tree: Node, model: type[ModelT]) -> tuple[ModelT | None, list[Faul
     except ValidationError as error:
         details = error.errors(include_url=False)
         faults += [
-            _Translation(tree, data, guide, detail).fault()
+            _Translation(tree, data, guide, detail, model.__name__.lower()).fault()
             for detail in details
             if not _follows_from_members(detail, details)
         ]
@@ -80,8 +80,11 @@ def _mistyped(node: Node, path: tuple[Key, ...], data: Plain, guide: FieldGuide)
 class _Translation:
     """One pydantic error on its way to a fault."""
 
-    def __init__(self, tree: Node, data: Plain, guide: FieldGuide, detail: ErrorDetails) -> None:
+    def __init__(
+        self, tree: Node, data: Plain, guide: FieldGuide, detail: ErrorDetails, noun: str
+    ) -> None:
         self.data = data
+        self.noun = noun
         self.guide = guide
         self.detail = detail
         self.context: dict[str, Any] = detail.get("ctx", {})
@@ -161,7 +164,7 @@ class _Translation:
         *parents, key = self.path
         section = tuple(parents)
         known = self.guide.field_names(section, self.data)
-        inside = f"`{dotted(section)}`" if section else "a scenario"
+        inside = f"`{dotted(section)}`" if section else f"a {self.noun}"
         return (self.node.key_place or self.node.place).fault(
             f"`{key}` is not a field of {inside}",
             field=self.name,
