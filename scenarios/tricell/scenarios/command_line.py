@@ -61,6 +61,7 @@ class Listable(StrEnum):
     SCENARIOS = "scenarios"
     GRIDS = "grids"
     MECHANISMS = "mechanisms"
+    CHARGES = "charges"
 
 
 ScenarioArgument = Annotated[
@@ -159,7 +160,7 @@ def check(
 def list_(
     what: Annotated[Listable, typer.Argument(help="What to list.", show_default=False)],
 ) -> None:
-    """List the shipped scenarios, the grids that a scenario can name, or the market mechanisms."""
+    """List shipped scenarios, grids that a scenario can name, market mechanisms, or charges."""
     from tricell.scenarios.screen import grid_lines, scenario_table, standard_output
 
     if what is Listable.SCENARIOS:
@@ -170,6 +171,12 @@ def list_(
         from tricell.grid_models.grid_sources import list_grids
 
         typer.echo(grid_lines(list_grids()))
+    elif what is Listable.CHARGES:
+        from tricell.markets.charge_preset import known_presets
+        from tricell.markets.charge_registry import known_charges
+        from tricell.scenarios.charge_screen import show_charges
+
+        show_charges(standard_output(), known_charges(), known_presets())
     else:
         from tricell.markets.mechanism_registry import known_mechanisms
         from tricell.scenarios.mechanism_screen import show_mechanisms

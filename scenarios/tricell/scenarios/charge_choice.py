@@ -1,0 +1,149 @@
+"""Entries of a list of network charges: a charge with its parameters, or a published preset.
+
+::
+
+    charges:
+      - {kind: volumetric, rate_eur_per_kwh: 0.05}
+      - {preset: de_14a_module_3, operator: Westnetz GmbH, customers: [controllable]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from tricell.errors import MarketError
+from tricell.markets.charge import Charge
+from tricell.markets.charge_preset import (
+    PARAMETERS,
+    ChargePreset,
+    charge_of,
+    known_presets,
+    load_preset,
+)
+from tricell.markets.charge_registry import charge_classes
+from tricell.scenarios.faults import did_you_mean
+from tricell.scenarios.section import Section, broken_rule
+
+WORDS_SHOWN = 8
+MORE = "`tricell list charges` shows all"
+
+
+class PresetEntry(Section):
+    """A published tariff by its name."""
+
+    preset: str
+    """Name of the preset, as `tricell list charges` shows it."""
+    operator: str | None = None
+    """Network operator, where the preset has several (that of the preset)."""
+    level: str | None = None
+    """Network level, where the preset has several (that of the preset)."""
+    year: int | None = None
+    """Year, where the preset has several (that of the preset)."""
+    scale: Annotated[float, Field(ge=0)] = 1.0
+    """Multiplies all of its rates (1)."""
+    customers: tuple[str, ...] = ()
+    """Classes that pay it, where the preset does not say who does (all)."""
+
+    @model_validator(mode="after")
+    def _exists(self) -> Self:
+        preset = known_presets().get(self.preset)
+        if preset is None:
+            raise broken_rule(
+                f"there is no preset `{self.preset}` of charges",
+                at=("preset",),
+                allowed=", ".join(known_presets()),
+                suggestion=f"{did_you_mean(self.preset, known_presets())} {MORE}".strip(),
+            )
+        for name in PARAMETERS:
+            self._check_parameter(name, preset)
+        self._check_customers()
+        return self
+
+    def _check_parameter(self, name: str, preset: ChargePreset) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        if preset.parameter is None or preset.parameter.name != name:
+            has = preset.parameter
+            raise broken_rule(
+                f"the preset `{preset.name}` has no {name} to choose",
+                at=(name,),
+                allowed="no such field" if has is None else f"`{has.name}`: {has.meaning}",
+                suggestion=f"remove `{name}`",
+            )
+        if str(value) not in preset.choices:
+            raise broken_rule(
+                f"the preset `{preset.name}` has no {name} `{value}`",
+                at=(name,),
+                allowed=_some(preset.choices),
+                suggestion=did_you_mean(str(value), preset.choices),
+            )
+
+    def _check_customers(self) -> None:
+        if not self.customers:
+            return
+        named = {name for charge in load_preset(self.preset) for name in charge.customers}
+        if named:
+            raise broken_rule(
+                f"the preset `{self.preset}` says itself who pays what",
+                at=("customers",),
+                allowed=f"no such field; its charges are for {', '.join(sorted(named))}",
+                suggestion="remove `customers`",
+            )
+        try:
+            self.charges()
+        except MarketError as error:
+            raise broken_rule(
+                f"the preset `{self.preset}` cannot be limited to customers: {error}",
+                at=("customers",),
+                suggestion="remove `customers`",
+            ) from error
+
+    def charges(self) -> tuple[Charge, ...]:
+        """Return the charges of the preset, with the changes that the entry makes."""
+        chosen = {name: getattr(self, name) for name in PARAMETERS}
+        charges = load_preset(self.preset, **chosen)
+        if self.scale != 1.0:
+            charges = tuple(charge.scaled(self.scale) for charge in charges)
+        if self.customers:
+            paid_by = {"customers": self.customers}
+            charges = tuple(charge_of({**charge.model_dump(), **paid_by}) for charge in charges)
+        return charges
+
+
+def _sort_of_entry(value: Any) -> str:
+    """Tell a preset from a charge, before anything of it is checked."""
+    has_preset = "preset" in value if isinstance(value, dict) else isinstance(value, PresetEntry)
+    return "preset entry" if has_preset else "charge entry"
+
+
+if TYPE_CHECKING:
+    ChargeEntry = Charge | PresetEntry
+else:
+    ChargeEntry = Annotated[
+        Annotated[PresetEntry, Tag("preset entry")]
+        | Annotated[
+            Annotated[reduce(or_, charge_classes()), Field(discriminator="kind")],
+            Tag("charge entry"),
+        ],
+        Discriminator(_sort_of_entry),
+    ]
+    """Parameters of any charge, third parties' included, or a preset."""
+
+
+def expanded(entries: Iterable[ChargeEntry]) -> tuple[Charge, ...]:
+    """Return charges only: every preset replaced by its charges, in the order of the entries."""
+    charges: list[Charge] = []
+    for entry in entries:
+        charges += entry.charges() if isinstance(entry, PresetEntry) else (entry,)
+    return tuple(charges)
+
+
+def _some(words: tuple[str, ...]) -> str:
+    rest = len(words) - WORDS_SHOWN
+    return ", ".join(words[:WORDS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
