@@ -16,6 +16,7 @@ Prices per year count for the share of a year that the meter data cover, by its 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -354,6 +355,15 @@ class Charge(BaseModel):
                 )
             chosen |= special.get(wanted, groups == wanted)
         return chosen.astype(np.float64)
+
+    def resolved(self, area_ids: Sequence[str]) -> Self:
+        """Return the charge with the names of areas that it speaks of turned into rows.
+
+        Parameters
+        ----------
+        area_ids : names of all areas, in the order of their rows.
+        """
+        return self
 
     def rates(self, calendar: Calendar, customers: Customers) -> EnergyRates | None:
         """Return what agents know of it before the gate, per kWh; None for nothing.

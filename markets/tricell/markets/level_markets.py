@@ -14,7 +14,7 @@ Where what is carried out differs from what was traded, the difference is settle
 worth to the household itself (a plant without fuel saves nothing by standing still), so that
 nobody loses or gains by being moved. The network operator bears it, and the energy difference as
 well: what is missing he replaces, first at the feed-in price as far as energy was to be fed in,
-then at the retail price; what is left over, the other way round.
+then at the retailer's price (without network charges); what is left over, the other way round.
 
 Orders of a slot arrive in random sequence (by the seed), which matters where time does.
 
@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tricell.grid_models.arrays import sum_by_key
+from tricell.markets.charge import Source
 from tricell.markets.joint_market import Clearing, GridLimits, JointMarket, TradePrices
 from tricell.markets.level_settlement import LevelTrade
 from tricell.markets.linear_flow import LinearFlow
@@ -78,8 +79,11 @@ class SlotDemand:
     meters : what stands behind every meter.
     book : the same, as orders of the joint program.
     firm_node_kw : firm net demand per node.
+    untraded_node_kw : the part of it of those who take no part in the markets; None for nothing.
     prices : prices at the areas' borders in the joint program.
     fee : network fee of a kWh that is traded in each area, EUR/kWh.
+    entry, exit : what a kWh pays that enters or leaves each area through its border, EUR/kWh.
+    retail_charge : network charges in the retail price, EUR/kWh.
     limits : limits of the linear model.
     retail_price, feed_in_price : EUR/kWh.
     """
@@ -88,8 +92,12 @@ class SlotDemand:
     meters: MeterState
     book: OrderBook
     firm_node_kw: Floats
+    untraded_node_kw: Floats | None
     prices: TradePrices
     fee: Floats
+    entry: Floats
+    exit: Floats
+    retail_charge: float
     limits: GridLimits
     retail_price: float
     feed_in_price: float
@@ -127,6 +135,7 @@ class LevelMarkets:
         self._areas, self._agent_names = areas, agent_names
         self._area_names = area_names
         self._row_area = areas.agent_area[meters.agent]
+        self._row_trades = None if areas.takes_part.all() else areas.takes_part[meters.agent]
         self._flow = LinearFlow(problem.grid, problem.constant_kw)
         self._redispatch = Redispatch(problem) if design.network == "redispatch" else None
         self._envelopes = (
@@ -142,18 +151,27 @@ class LevelMarkets:
         -------
         The schedule that is carried out, in the columns of the joint program, and the trades.
         """
-        book, prices = demand.book, demand.prices
-        optimum = self.joint.clear(book, demand.firm_node_kw, prices, demand.limits)
-        rows = self._meters.rows(demand.meters, demand.retail_price, demand.feed_in_price)
+        optimum = self.joint.clear(
+            demand.book,
+            demand.firm_node_kw,
+            demand.prices,
+            demand.limits,
+            demand.untraded_node_kw,
+        )
+        areas = MarketAreas(
+            self._areas.parent, demand.fee, self._area_names, demand.entry, demand.exit
+        )
+        rows = self._meters.rows(demand.meters, *self._retailer_at(demand, areas))
         seed = int(np.random.SeedSequence((self.design.seed, demand.slot)).generate_state(1)[0])
         rows = rows.arriving(np.random.default_rng(seed).permutation(len(rows)))
         offered = rows.energy_kwh
         market = clear_local_first(
             rows.with_energy(self._admitted(demand, rows, optimum)),
             self._row_area,
-            MarketAreas(self._areas.parent, demand.fee, self._area_names),
+            areas,
             self.design.mechanisms,
             MarketTerms(demand.retail_price, demand.feed_in_price, seed, self._agent_names),
+            takes_part=self._row_trades,
         )
         cleared = self._meters.outcome(demand.meters, offered, market.taken_kwh)
         done, clearing = self._carried_out(demand, cleared, optimum)
@@ -162,6 +180,18 @@ class LevelMarkets:
         # The objective of the joint program, as far as these markets stay behind its optimum.
         cost = optimum.cost_eur_per_h + (trade.optimal_gain - trade.gain) / self._hours
         return replace(clearing, area_price=market.area_price, cost_eur_per_h=cost), trade
+
+    def _retailer_at(self, demand: SlotDemand, areas: MarketAreas) -> tuple[Floats, Floats]:
+        """Retail and feed-in price at every agent's meter, with the borders on the way."""
+        member = self._areas.agent_area
+        retail = demand.retail_price + areas.to_top(demand.entry)[member]
+        return retail, demand.feed_in_price - areas.to_top(demand.exit)[member]
+
+    def _traded_kw(self, demand: SlotDemand) -> Floats:
+        """Firm net demand per node of those who take part in the markets."""
+        if demand.untraded_node_kw is None:
+            return demand.firm_node_kw
+        return demand.firm_node_kw - demand.untraded_node_kw
 
     def _admitted(self, demand: SlotDemand, rows: Orders, optimum: Clearing) -> Floats:
         """Energy of each row that may be traded."""
@@ -200,7 +230,7 @@ class LevelMarkets:
             changed = self._redispatch.adjust(
                 accepted, demand.book.quantity_kw, demand.firm_node_kw, demand.limits
             )
-            net_import = self.joint.net_import_kw(changed.accepted_kw, demand.firm_node_kw)
+            net_import = self.joint.net_import_kw(changed.accepted_kw, self._traded_kw(demand))
             clearing = replace(
                 changed.clearing,
                 accepted_kw=changed.accepted_kw,
@@ -227,7 +257,7 @@ class LevelMarkets:
         return replace(
             optimum,
             accepted_kw=accepted,
-            net_import_kw=self.joint.net_import_kw(accepted, demand.firm_node_kw),
+            net_import_kw=self.joint.net_import_kw(accepted, self._traded_kw(demand)),
             flow_kw=state.flow_kw,
             voltage2=state.voltage2,
             flow_breach_kw=flow_breach,
@@ -258,25 +288,24 @@ class LevelMarkets:
         by_agent = self._meters.by_agent
         change = flowing_kwh - market.taken_kwh
         # Own generation that was wanted at home (a flow below zero) was never sold to anybody.
-        worth = self._meters.worth(demand.meters, demand.retail_price)
+        retail_price = np.full(len(self._agent_names), demand.retail_price)
+        worth = self._meters.worth(demand.meters, retail_price)
         moved = rows.side * worth * (np.maximum(flowing_kwh, 0.0) - market.taken_kwh)
         retail = _rebalancing_cost(float((rows.side * change).sum()), market, demand)
         cost = _battery_cost(demand, done, self._hours)
         cost += float(market.retail_eur.sum() + market.network_eur.sum()) + retail
         alone = self._cost_alone(demand, rows)
+        bought_retail = by_agent(market.bought_retail_kwh)
         return LevelTrade(
-            bought_p2p=by_agent(market.traded_kwh, 1.0),
-            sold_p2p=by_agent(market.traded_kwh, -1.0),
-            bought_retail=by_agent(market.bought_retail_kwh),
-            sold_retail=by_agent(market.sold_retail_kwh),
-            energy_p2p=by_agent(market.energy_eur),
-            energy_retail=by_agent(market.retail_eur, 1.0),
+            bought=self._by_source(market, 1.0, bought_retail),
+            sold=self._by_source(market, -1.0, by_agent(market.sold_retail_kwh)),
+            energy_bought=by_agent(market.energy_eur, 1.0),
+            energy_sold=-by_agent(market.energy_eur, -1.0),
+            energy_retail=bought_retail * (demand.retail_price - demand.retail_charge),
             export=by_agent(market.retail_eur, -1.0),
-            network=by_agent(market.network_eur),
             redispatch=by_agent(moved),
             area_traded=market.area_traded_kwh,
             area_residual=market.area_residual_kwh,
-            area_network=market.area_network_eur,
             operator_surplus=float(market.area_surplus_eur.sum()),
             redispatch_moved=float(np.abs(change).sum()),
             redispatch_cost=retail - float(moved.sum()),
@@ -286,6 +315,18 @@ class LevelMarkets:
             iterations=sum(each.result.iterations for each in market.markets),
             unfinished=sum("not converged" in each.result.flags for each in market.markets),
         )
+
+    def _by_source(self, market: LocalFirstResult, side: float, retail: Floats) -> Floats:
+        """Energy that each agent bought or sold, by `Source`, kWh, shape (4, agents)."""
+        meters, n_agent = self._meters, len(self._agent_names)
+        found = np.zeros((len(Source), n_agent))
+        for each in market.markets:
+            chosen = each.orders.side == side
+            agent = meters.agent[each.rows[chosen]]
+            level = int(self._areas.level[each.area])
+            found[level - 1] += sum_by_key(agent, each.taken_kwh[chosen], n_agent)
+        found[Source.RETAIL] = retail
+        return found
 
     def _cost_alone(self, demand: SlotDemand, rows: Orders) -> float:
         """Cost of supply without any trade: everybody alone with the retailer."""
@@ -297,7 +338,7 @@ class LevelMarkets:
     def _cost_of_optimum(self, demand: SlotDemand, optimum: Clearing) -> float:
         """Cost of supply in the joint optimum, with the fees of what is traded inside each area."""
         done = self._outcome(demand, optimum.accepted_kw)
-        orders, areas = self.joint.problem.orders, self._areas
+        orders, areas, hours = self.joint.problem.orders, self._areas, self._hours
         net = demand.meters.firm_kw - demand.meters.generation_kw
         curtailed = (
             demand.meters.generation_kw[self._generators] - done.generation_kw[self._generators]
@@ -306,10 +347,20 @@ class LevelMarkets:
         net = net + sum_by_key(self._generators, curtailed, n_agent)
         battery = (orders.side * optimum.accepted_kw)[n_generator:]
         net += sum_by_key(orders.agent[n_generator:], battery, n_agent)
-        traded = area_trade_kw(areas, net, optimum.net_import_kw)
-        fees = float(traded @ demand.fee) * self._hours
-        top = float(optimum.net_import_kw[0]) * self._hours
-        return _battery_cost(demand, done, self._hours) + fees + _retail_cost(top, demand)
+        alone = np.where(areas.takes_part, 0.0, net)
+        imported = optimum.net_import_kw
+        traded = area_trade_kw(areas, net - alone, imported)
+        borders = np.maximum(imported, 0.0) @ np.broadcast_to(demand.entry, imported.shape)
+        borders += np.maximum(-imported, 0.0) @ np.broadcast_to(demand.exit, imported.shape)
+        supply = _retail_cost(float(imported[0]), demand)
+        supply += sum(_retail_cost(float(part), demand) for part in _sides(alone))
+        fees = float(traded @ demand.fee) + float(borders)
+        return _battery_cost(demand, done, hours) + (fees + supply) * hours
+
+
+def _sides(net_kw: Floats) -> tuple[float, float]:
+    """All imports and all exports of some agents, kW; exports are negative."""
+    return float(np.maximum(net_kw, 0.0).sum()), float(np.minimum(net_kw, 0.0).sum())
 
 
 def _beyond(value: Floats, low: Floats, high: Floats) -> Floats:
@@ -321,8 +372,8 @@ def _battery_cost(demand: SlotDemand, done: Outcome, hours: float) -> float:
     """Cost of what batteries give less the worth of what they take, at their own prices, EUR."""
     own_charge, charge, own_discharge, discharge = done.steps_kw
     meters = demand.meters
-    taken = meters.charge_value @ (own_charge + charge)
-    given = meters.discharge_cost @ (own_discharge + discharge)
+    taken = meters.own_charge_price @ own_charge + meters.market_charge_price @ charge
+    given = meters.own_discharge_price @ own_discharge + meters.market_discharge_price @ discharge
     return float(given - taken) * hours
 
 
@@ -332,7 +383,7 @@ def _rebalancing_cost(missing_kwh: float, market: LocalFirstResult, demand: Slot
     It comes out of what was to be fed in, and only then from the retailer's own supply; energy too
     much takes the place of what was to be bought from him, and is only then fed in.
     """
-    retail, feed_in = demand.retail_price, demand.feed_in_price
+    retail, feed_in = demand.retail_price - demand.retail_charge, demand.feed_in_price
     if missing_kwh > 0.0:
         spared = min(missing_kwh, float(market.sold_retail_kwh.sum()))
         return spared * feed_in + (missing_kwh - spared) * retail
@@ -340,7 +391,7 @@ def _rebalancing_cost(missing_kwh: float, market: LocalFirstResult, demand: Slot
     return -spared * retail - (-missing_kwh - spared) * feed_in
 
 
-def _retail_cost(energy_kwh: float, demand: SlotDemand) -> float:
-    """Cost of energy from the retailer; negative energy is fed in."""
-    price = demand.retail_price if energy_kwh > 0.0 else demand.feed_in_price
-    return energy_kwh * price
+def _retail_cost(net: float, demand: SlotDemand) -> float:
+    """Cost of energy (or power, per hour) from the retailer; a negative one is fed in."""
+    price = demand.retail_price if net > 0.0 else demand.feed_in_price
+    return net * price

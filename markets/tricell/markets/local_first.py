@@ -4,9 +4,10 @@ Each area's market clears the orders of its own members and what the areas below
 the mechanism of its level. An order that goes up keeps its price step, but carries the identity
 of the area that it comes from, also in its column ``community`` (-1 for the area's own members).
 At an area with network fee ``phi`` every buyer bids ``phi`` less, pays the seller's price and, on
-top, ``phi`` to the network operator. What is left after the highest level is for the retailer, who
-serves every order at the retail or the feed-in price, or only those marked so where the orders
-have a column ``retail``.
+top, ``phi`` to the network operator. Where crossing an area's border costs something, an order that
+goes up bids so much less, or asks for so much more. What is left after the highest level is for the
+retailer, who serves every order at the retail or the feed-in price, or only those marked so where
+the orders have a column ``retail``.
 
 Sequential clearing is budget balanced and individually rational wherever its mechanisms are, but
 not efficient: a local trade can keep energy from a buyer elsewhere who values it more.
@@ -15,7 +16,7 @@ not efficient: a local trade can keep energy from a buyer elsewhere who values i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +37,24 @@ class MarketAreas:
     parent : row of the area above, -1 for the top.
     fee_eur_per_kwh : whole network fee of a kWh that is traded in this area.
     names : names of the areas: who stands behind an order that goes up.
+    entry, exit : cost of a kWh that enters or leaves each area through its border to the area
+        above, EUR/kWh; an array of length 1 where it is the same for all.
     """
 
     parent: Indices
     fee_eur_per_kwh: Floats
     names: tuple[str, ...]
+    entry: Floats = field(default_factory=lambda: np.zeros(1))
+    exit: Floats = field(default_factory=lambda: np.zeros(1))
+
+    def to_top(self, at_border: Floats) -> Floats:
+        """Sum what crossing borders costs on the way from each area to the top, EUR/kWh."""
+        total = np.zeros(len(self.parent))
+        own = np.broadcast_to(at_border, total.shape)
+        for area, parent in enumerate(self.parent):
+            if parent >= 0:
+                total[area] = total[parent] + own[area]
+        return total
 
 
 @dataclass(frozen=True)
@@ -53,12 +67,14 @@ class AreaMarket:
     rows : rows of its orders in the whole list: the forwarding table.
     orders : the orders as the market saw them, buyers' prices less the fee.
     result : what it decided.
+    taken_kwh : energy of each order that was traded here, rounding residues included.
     """
 
     area: int
     rows: Indices
     orders: Orders
     result: MarketResult
+    taken_kwh: Floats
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,7 @@ class LocalFirstResult:
     ----------
     traded_kwh : sold to or bought from peers.
     energy_eur : paid for it (negative: received).
-    network_eur : network fees of the buyers.
+    network_eur : network fees, and costs of crossing borders.
     bought_retail_kwh, sold_retail_kwh : what the retailer served.
     retail_eur : paid to him (negative: received).
     left_kwh : what nobody took.
@@ -105,6 +121,8 @@ def clear_local_first(
     areas: MarketAreas,
     mechanisms: Sequence[Mechanism | None],
     terms: MarketTerms,
+    *,
+    takes_part: NDArray[np.bool_] | None = None,
 ) -> LocalFirstResult:
     """Clear all levels, from the lowest areas to the top.
 
@@ -115,14 +133,17 @@ def clear_local_first(
     areas : the tree.
     mechanisms : of each area; None where there is no market.
     terms : retail and feed-in price, seed, and the agents' names.
+    takes_part : whether each order enters the markets; the others are the retailer's. None if all
+        do.
     """
     n_area = len(areas.parent)
     left = orders.energy_kwh.copy()
     energy_eur, network_eur = np.zeros(len(orders)), np.zeros(len(orders))
     residual = np.zeros(n_area)
     to_retailer = np.where(orders.attribute("retail", 1.0) > 0.0, 1.0, 0.0)
-    waiting = _own_rows(order_area, n_area)
+    waiting = _own_rows(order_area, n_area, takes_part)
     names = (*terms.agent_names, *areas.names)
+    borders = _Borders.of(areas)
     markets: list[AreaMarket] = []
     for area in range(n_area - 1, -1, -1):
         rows = np.sort(np.concatenate(waiting[area]))
@@ -131,13 +152,16 @@ def clear_local_first(
         if mechanism is not None and len(rows):
             fee = float(areas.fee_eur_per_kwh[area])
             child = _child_towards(order_area[rows], areas.parent, area)
-            book = _book(orders.take(rows), left[rows], fee, child, len(terms.agent_names))
-            result = mechanism.clear(book, _local_terms(terms, names, area, fee))
-            markets.append(AreaMarket(area, rows, book, result))
-            accepted, buys = result.accepted_kwh, book.side > 0.0
-            left[rows] = _remainder(left[rows], accepted)
+            crossed = borders.crossed(orders.side[rows], order_area[rows], area)
+            costs = crossed + np.where(orders.side[rows] > 0.0, fee, 0.0)
+            offered = orders.take(rows).with_energy(left[rows])
+            book = _book(offered, costs, child, len(terms.agent_names))
+            result = mechanism.clear(book, borders.terms(terms, names, area, fee))
+            remainder = _remainder(left[rows], result.accepted_kwh)
+            markets.append(AreaMarket(area, rows, book, result, left[rows] - remainder))
+            left[rows] = remainder
             energy_eur[rows] += result.payment_eur
-            network_eur[rows] += np.where(buys, accepted * fee, 0.0)
+            network_eur[rows] += result.accepted_kwh * costs
             rows = rows[left[rows] > 0.0]
         residual[area] = left[rows] @ to_retailer[rows]
         if areas.parent[area] >= 0:
@@ -146,6 +170,7 @@ def clear_local_first(
     served = left * to_retailer
     bought = np.where(orders.side > 0.0, served, 0.0)
     sold = served - bought
+    network_eur += served * borders.crossed(orders.side, order_area, 0)
     of_area = _area_figures(markets, areas)
     return LocalFirstResult(
         traded_kwh=traded,
@@ -187,19 +212,49 @@ def _area_figures(markets: Sequence[AreaMarket], areas: MarketAreas) -> _AreaFig
     return figures
 
 
-def _own_rows(order_area: Indices, n_area: int) -> list[list[Indices]]:
+@dataclass(frozen=True)
+class _Borders:
+    """What crossing borders costs from each area to the top, EUR/kWh."""
+
+    entry: Floats
+    exit: Floats
+
+    @classmethod
+    def of(cls, areas: MarketAreas) -> _Borders:
+        return cls(areas.to_top(areas.entry), areas.to_top(areas.exit))
+
+    def crossed(self, side: Floats, origin: Indices, area: int) -> Floats:
+        """Cost of the borders between the areas of some orders and an area above them."""
+        into, out = self.entry[origin] - self.entry[area], self.exit[origin] - self.exit[area]
+        return np.asarray(np.where(side > 0.0, into, out))
+
+    def terms(
+        self, terms: MarketTerms, names: tuple[str, ...], area: int, fee: float
+    ) -> MarketTerms:
+        """Terms of one area: its own seed, and what the retailer is worth to its members."""
+        return replace(
+            terms,
+            retail_price=terms.retail_price + self.entry[area] - fee,
+            feed_in_price=terms.feed_in_price - self.exit[area],
+            seed=int(np.random.SeedSequence((terms.seed, area)).generate_state(1)[0]),
+            agent_names=names,
+        )
+
+
+def _own_rows(
+    order_area: Indices, n_area: int, takes_part: NDArray[np.bool_] | None
+) -> list[list[Indices]]:
     by_area = np.argsort(order_area, kind="stable")
     cuts = np.searchsorted(order_area[by_area], np.arange(1, n_area))
-    return [[rows] for rows in np.split(by_area, cuts)]
+    own = np.split(by_area, cuts)
+    return [[rows if takes_part is None else rows[takes_part[rows]]] for rows in own]
 
 
-def _book(orders: Orders, left: Floats, fee: float, child: Indices, n_agent: int) -> Orders:
-    """Orders as one area's market sees them: what is left of each, the fee taken off bids."""
-    bids_less_fee = orders.price_eur_per_kwh - np.where(orders.side > 0.0, fee, 0.0)
+def _book(orders: Orders, costs: Floats, child: Indices, n_agent: int) -> Orders:
+    """Orders as one area's market sees them: network costs, and who stands behind them."""
     return replace(
         orders,
-        energy_kwh=left,
-        price_eur_per_kwh=bids_less_fee,
+        price_eur_per_kwh=orders.price_eur_per_kwh - orders.side * costs,
         agent=np.where(child < 0, orders.agent, n_agent + child),
         attributes={**orders.attributes, "community": child},
     )
@@ -215,16 +270,6 @@ def _child_towards(origin: Indices, parent: Indices, area: int) -> Indices:
             return child
         child = np.where(below, here, child)
         here = np.where(below, parent[here], here)
-
-
-def _local_terms(terms: MarketTerms, names: tuple[str, ...], area: int, fee: float) -> MarketTerms:
-    """Return the terms of one area: its own seed, and what the retailer is worth to its buyers."""
-    return replace(
-        terms,
-        retail_price=terms.retail_price - fee,
-        seed=int(np.random.SeedSequence((terms.seed, area)).generate_state(1)[0]),
-        agent_names=names,
-    )
 
 
 def _remainder(before: Floats, accepted: Floats) -> Floats:

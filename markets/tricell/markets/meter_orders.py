@@ -1,16 +1,17 @@
 """What every household asks of the local markets in one slot: its net need, in priced steps.
 
 A household uses its own generation first. What its meter would show then is offered in rows; with
-``p_im`` the retail price, ``p_ex`` the feed-in price, ``b`` what a charging step is worth and
-``a`` what a discharging step costs (all-in):
+``p_im`` the retail price, ``p_ex`` the feed-in price, ``b`` what a charging step is worth, ``a``
+what a discharging step costs and ``o`` what the plants ask for (all without the area's fee; with
+what the household's own network charges add or take, so that each step has its own ``a`` or ``b``):
 
 ===================  ====  =========================  =====================================
 row                  side  limit price                what happens to energy that nobody took
 ===================  ====  =========================  =====================================
 deficit              buy   ``p_im``                   bought from the retailer
 own discharge        buy   ``min(a, p_im)``           the own battery covers it
-surplus              sell  ``max(p_ex, offer)``       fed in, or curtailed where ``p_ex < offer``
-own charge           sell  ``max(b, p_ex, offer)``    the own battery stores it
+surplus              sell  ``max(p_ex, o)``           fed in, or curtailed where ``p_ex < o``
+own charge           sell  ``max(b, p_ex, o)``        the own battery stores it
 market charge        buy   ``b``                      not charged, unless ``b >= p_im``
 market discharge     sell  ``a``                      not discharged, unless ``a <= p_ex``
 ===================  ====  =========================  =====================================
@@ -46,7 +47,9 @@ class MeterState:
     generation_kw : available generation, per agent, at least 0.
     own_charge_kw, market_charge_kw, own_discharge_kw, market_discharge_kw : largest power of each
         step, per battery.
-    charge_value, discharge_cost : all-in limit prices of these steps, per battery, EUR/kWh.
+    own_charge_price, market_charge_price, own_discharge_price, market_discharge_price : limit
+        prices of these steps without the fee of the own area, per battery, EUR/kWh.
+    generation_offer : what the plants ask for at least, per agent, EUR/kWh.
     """
 
     firm_kw: Floats
@@ -55,8 +58,11 @@ class MeterState:
     market_charge_kw: Floats
     own_discharge_kw: Floats
     market_discharge_kw: Floats
-    charge_value: Floats
-    discharge_cost: Floats
+    own_charge_price: Floats
+    market_charge_price: Floats
+    own_discharge_price: Floats
+    market_discharge_price: Floats
+    generation_offer: Floats
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,6 @@ class MeterOrders:
     agent_node : its electrical node.
     battery_agent : owner of each battery.
     hours : length of a slot, h.
-    generation_offer : what plants ask for at least, EUR/kWh.
 
     Attributes
     ----------
@@ -96,12 +101,11 @@ class MeterOrders:
         agent_node: Indices,
         battery_agent: Indices,
         hours: float,
-        generation_offer: float,
     ) -> None:
         agents = np.arange(len(agent_ids))
         parts = (agents, battery_agent, agents, battery_agent, battery_agent, battery_agent)
         self._battery_agent, self._n_agent = battery_agent, len(agent_ids)
-        self._hours, self._offer = hours, generation_offer
+        self._hours = hours
         self.agent_node = agent_node
         self._cuts = np.cumsum([len(part) for part in parts])[:-1]
         self.agent = np.concatenate(parts).astype(np.int64)
@@ -118,13 +122,13 @@ class MeterOrders:
             priority=rows,
         )
 
-    def rows(self, state: MeterState, retail_price: float, feed_in_price: float) -> Orders:
+    def rows(self, state: MeterState, retail_price: Floats, feed_in_price: Floats) -> Orders:
         """Return all rows of a slot; rows without energy have 0 kWh.
 
         Parameters
         ----------
         state : what stands behind every meter.
-        retail_price, feed_in_price : EUR/kWh.
+        retail_price, feed_in_price : EUR/kWh, per agent.
         """
         net = state.firm_kw - state.generation_kw
         covered = sum_by_key(self._battery_agent, state.own_discharge_kw, self._n_agent)
@@ -137,19 +141,21 @@ class MeterOrders:
             state.market_charge_kw,
             state.market_discharge_kw,
         )
-        floor = max(feed_in_price, self._offer)
+        owner = self._battery_agent
+        floor = np.maximum(feed_in_price, state.generation_offer)
         price = (
-            np.full(self._n_agent, retail_price),
-            np.minimum(state.discharge_cost, retail_price),
-            np.full(self._n_agent, floor),
-            np.maximum(state.charge_value, floor),
-            state.charge_value,
-            state.discharge_cost,
+            retail_price,
+            np.minimum(state.own_discharge_price, retail_price[owner]),
+            floor,
+            np.maximum(state.own_charge_price, floor[owner]),
+            state.market_charge_price,
+            state.market_discharge_price,
         )
         limit = np.concatenate(price)
         buys = self._side > 0.0
-        firm = np.where(buys, limit >= retail_price, limit <= floor)
-        served = np.where(buys, limit >= retail_price, limit <= feed_in_price)
+        dearest = retail_price[self.agent]
+        firm = np.where(buys, limit >= dearest, limit <= floor[self.agent])
+        served = np.where(buys, limit >= dearest, limit <= feed_in_price[self.agent])
         return Orders(
             id=self._rows.id,
             side=self._side,
@@ -181,16 +187,16 @@ class MeterOrders:
             steps_kw=np.stack([kept_charge, taken[4], kept_discharge, taken[5]]),
         )
 
-    def worth(self, state: MeterState, retail_price: float) -> Floats:
+    def worth(self, state: MeterState, retail_price: Floats) -> Floats:
         """Return what a kWh of each row is worth to the household itself, EUR/kWh."""
         return np.concatenate(
             [
-                np.full(self._n_agent, retail_price),
-                state.discharge_cost,
-                np.full(self._n_agent, self._offer),
-                state.charge_value,
-                state.charge_value,
-                state.discharge_cost,
+                retail_price,
+                state.own_discharge_price,
+                state.generation_offer,
+                state.own_charge_price,
+                state.market_charge_price,
+                state.market_discharge_price,
             ]
         )
 

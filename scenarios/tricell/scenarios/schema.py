@@ -26,6 +26,7 @@ from tricell.markets.mechanism_registry import slot_mechanisms
 from tricell.markets.mechanisms.uniform_price import UniformPrice
 from tricell.markets.operating_envelopes import Rule
 from tricell.scenarios.adoption import Adoption
+from tricell.scenarios.charge_choice import ChargeEntry
 from tricell.scenarios.faults import did_you_mean
 from tricell.scenarios.population_tables import ProfileSource
 from tricell.scenarios.prices import FeedInPrice, RetailPrice, WholesalePrice
@@ -311,9 +312,11 @@ class Prices(Section):
     wholesale: WholesalePrice
     """Price at the energy exchange, EUR/kWh."""
     retail: RetailPrice
-    """What households pay the retailer, EUR/kWh."""
+    """What households pay the retailer, EUR/kWh; network charges of `charges` come on top."""
     feed_in: FeedInPrice
     """What households get for energy that nobody nearby buys, EUR/kWh."""
+    levies_eur_per_kwh: Annotated[float, Field(ge=0)] = 0.0
+    """The part of the retail price that is collected for the state, EUR/kWh (0)."""
     fees: Fees = Fees()
     """Fee per level, EUR/kWh."""
 
@@ -395,6 +398,8 @@ class Scenario(Section):
     """Who trades."""
     prices: Prices
     """Prices outside the local markets, and fees."""
+    charges: tuple[ChargeEntry, ...] = ()
+    """Network charges on top of the retail price, and published presets of them (none)."""
     market: Market = Market()
     """How the markets are cleared."""
     simulators: tuple[ThirdPartySimulator, ...] = ()

@@ -23,7 +23,7 @@ from tricell.grid_models.findings import GridFinding
 from tricell.grid_models.linear_grid import LinearGrid, build_linear_grid
 from tricell.grid_models.power_flow import PowerFlow
 from tricell.grid_models.tap_changer import TapController
-from tricell.markets.charge import EnergyRates
+from tricell.markets.charge import Calendar, Charge, Customers, EnergyRates, Source
 from tricell.markets.joint_market import JointMarket
 from tricell.markets.joint_model import JointProblem
 from tricell.markets.level_markets import LevelMarkets, MarketDesign
@@ -31,6 +31,12 @@ from tricell.markets.meter_orders import MeterOrders
 from tricell.markets.orders import BUY, SELL, OrderColumns, OrderKind
 from tricell.markets.settlement import TradingAreas
 from tricell.scenarios.network import load_network
+from tricell.scenarios.network_charges import (
+    build_calendar,
+    build_charges,
+    build_customers,
+    energy_rates,
+)
 from tricell.scenarios.participants import build_population
 from tricell.scenarios.prices import (
     WholesaleSeries,
@@ -74,7 +80,9 @@ class World:
     names : unique names of buses, lines and transformers.
     population : who takes part.
     participants, areas : where they stand in the market.
-    rates : network charges per kWh, as far as agents know them.
+    calendar, customers : the slots, and everybody as customers of the network operator.
+    charges : network charges, the fees per level first.
+    rates : what these ask for a kWh, as far as agents know it.
     prices, wholesale : outside prices per slot, and where they come from.
     market : the compiled joint market.
     levels : the markets level by level; None if the joint market clears all.
@@ -94,6 +102,9 @@ class World:
     population: Population
     participants: MarketParticipants
     areas: TradingAreas
+    calendar: Calendar
+    customers: Customers
+    charges: tuple[Charge, ...]
     rates: EnergyRates
     prices: PriceSeries
     wholesale: WholesaleSeries
@@ -156,8 +167,12 @@ def build_world(scenario: Scenario) -> World:
     linear = build_linear_grid(grid, tree, grid.node_of_bus)
     population = build_population(scenario, net)
     limits = _operating_limits(scenario, grid)
-    areas, rates = _trading_areas(tree, population), _energy_rates(scenario)
-    wholesale, prices = build_prices(scenario, float(areas.fee(rates)[0, 0]))
+    areas = _trading_areas(tree, population)
+    calendar = build_calendar(scenario.time)
+    customers = build_customers(population, tree, grid, linear.node_area)
+    charges = build_charges(scenario, tree.id)
+    rates = energy_rates(charges, calendar, customers)
+    wholesale, prices = build_prices(scenario, rates)
     participants = _participants(population, grid)
     power_flow = PowerFlow(grid, net)
     controller = TapController(grid, net, power_flow)
@@ -176,6 +191,9 @@ def build_world(scenario: Scenario) -> World:
         population=population,
         participants=participants,
         areas=areas,
+        calendar=calendar,
+        customers=customers,
+        charges=charges,
         rates=rates,
         prices=prices,
         wholesale=wholesale,
@@ -213,7 +231,6 @@ def _level_markets(
         who.agent_node,
         who.battery_agent,
         hours=hours,
-        generation_offer=GENERATION_OFFER_EUR_PER_KWH,
     )
     return LevelMarkets(
         market,
@@ -232,8 +249,14 @@ def _level_markets(
     )
 
 
-def build_prices(scenario: Scenario, top_fee: float) -> tuple[WholesaleSeries, PriceSeries]:
-    """Return the prices of every slot, after a check that no one can trade in a circle."""
+def build_prices(scenario: Scenario, rates: EnergyRates) -> tuple[WholesaleSeries, PriceSeries]:
+    """Return the prices of every slot, after a check that no one can trade in a circle.
+
+    Parameters
+    ----------
+    scenario : the scenario.
+    rates : network charges per kWh; those on energy from the retailer go on top of his price.
+    """
     time, prices = scenario.time, scenario.prices
     wholesale = wholesale_series(
         prices.wholesale,
@@ -243,11 +266,13 @@ def build_prices(scenario: Scenario, top_fee: float) -> tuple[WholesaleSeries, P
         folder=Path(),
     )
     spot = wholesale.price_eur_per_kwh
-    retail, feed_in = retail_prices(prices.retail, spot), feed_in_prices(prices.feed_in, spot)
+    charge = np.broadcast_to(rates.by_source[:, Source.RETAIL], time.slots)
+    retail = retail_prices(prices.retail, spot) + charge
+    feed_in = feed_in_prices(prices.feed_in, spot)
     check_prices(
         retail,
         feed_in,
-        top_fee_eur_per_kwh=top_fee,
+        top_fee_eur_per_kwh=rates.by_source[:, Source.MULTICELL],
         start=time.start_utc,
         step_s=time.step_s,
     )
@@ -307,17 +332,13 @@ def _operating_limits(scenario: Scenario, grid: ElectricalGrid) -> OperatingLimi
 
 def _trading_areas(tree: AreaTree, population: Population) -> TradingAreas:
     agent_area = tree.area_of_bus[population.agents.bus_row]
-    # Whoever stands at the mere grid connection trades in the top area.
-    return TradingAreas.of(
+    return TradingAreas(
         parent=np.asarray(tree.parent, dtype=np.int64),
         level=np.asarray(tree.level, dtype=np.int64),
+        # Whoever stands at the mere grid connection trades in the top area.
         agent_area=np.maximum(agent_area, 0),
+        takes_part=population.takes_part,
     )
-
-
-def _energy_rates(scenario: Scenario) -> EnergyRates:
-    fees = scenario.prices.fees
-    return EnergyRates.of(by_source=np.array([[fees.microgrid, fees.cell, fees.multicell, 0.0]]))
 
 
 def _participants(population: Population, grid: ElectricalGrid) -> MarketParticipants:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
 from tricell.grid_models.arrays import sum_by_key
-from tricell.markets.charge import EnergyRates
+from tricell.markets.charge import EnergyRates, Source
 from tricell.markets.joint_market import GridLimits, JointMarket, TradePrices
 from tricell.markets.level_markets import LevelMarkets, SlotDemand
 from tricell.markets.level_settlement import LevelTrade
@@ -20,6 +20,7 @@ from tricell.markets.orders import OrderBook, check_order_book
 from tricell.markets.settlement import TradingAreas
 from tricell.simulators.battery_orders import Step
 from tricell.simulators.messages import AgentPowerNow, Schedule, StorageNow
+from tricell.simulators.outsiders import Outside, Outsiders
 from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
 from tricell.simulators.storage_simulator import PriceSeries
 
@@ -102,9 +103,12 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         self._areas, self._area_ids = settings.areas, settings.area_ids
         self._rates = settings.rates
         self._who, self._prices = settings.participants, settings.prices
-        self._price = np.full(len(settings.market.problem.orders), settings.generation_price)
+        self._generation_price = settings.generation_price
         self._battery_steps = slice(len(settings.participants.generators), None)
         self._n_battery = len(settings.participants.battery_agent)
+        self._outsiders = Outsiders(settings.areas.takes_part, self._who.battery_agent)
+        orders = settings.market.problem.orders
+        self._order_trades = settings.areas.takes_part[orders.agent].astype(np.float64)
         self._slot = -1
         self._reclearings = 0
 
@@ -140,8 +144,15 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         """Build the slot's orders, clear them and turn the result into a schedule."""
         who, market = self._who, self._market
         n_node = market.problem.grid.n_node
-        book = self._order_book(power, storage)
+        rates = self._rates.part(slot, 1)
+        fee, offer = self._areas.fee(rates)[0], self._generation_offer(power, rates)
+        book = self._order_book(power, storage, offer)
         firm = power.p_load_kw + np.maximum(-power.generation_kw, 0.0)
+        outside = self._outside(slot, power, storage, rates)
+        untraded_node = None
+        if outside is not None:
+            firm = np.where(self._areas.takes_part, firm, outside.net_kw)
+            untraded_node = sum_by_key(who.agent_node, outside.net_kw, n_node)
         firm_node = sum_by_key(who.agent_node, firm, n_node)
         reactive = power.q_load_kvar - power.q_generation_kvar
         q_node = sum_by_key(who.agent_node, reactive, n_node)
@@ -150,19 +161,22 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             correction.flow_max_kw,
             self._feedback.voltage_offset(correction, q_node),
         )
-        fee = self._areas.fee(self._rates.part(slot, 1))[0]
-        prices = self._trade_prices(slot, fee)
+        prices = self._trade_prices(slot, fee, rates)
         trade: LevelTrade | None = None
         if self._levels is None:
-            clearing = market.clear(book, firm_node, prices, limits)
+            clearing = market.clear(book, firm_node, prices, limits, untraded_node)
         else:
             demand = SlotDemand(
                 slot=slot,
-                meters=_meter_state(firm, power, storage),
+                meters=self._meter_state(firm, power, storage, fee, offer),
                 book=book,
                 firm_node_kw=firm_node,
+                untraded_node_kw=untraded_node,
                 prices=prices,
                 fee=fee,
+                entry=rates.entry[0],
+                exit=rates.exit[0],
+                retail_charge=float(rates.by_source[0, Source.RETAIL]),
                 limits=limits,
                 retail_price=float(self._prices.retail[slot]),
                 feed_in_price=float(self._prices.feed_in[slot]),
@@ -175,6 +189,9 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             4, self._n_battery
         )
         battery = charge_own + charge - discharge_own - discharge
+        if outside is not None:
+            generation += outside.generation_kw
+            battery = battery + outside.battery_kw
         p_net = power.p_load_kw - generation
         p_net += sum_by_key(who.battery_agent, battery, len(p_net))
         return Schedule(
@@ -191,35 +208,70 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             trade=trade,
         )
 
-    def _order_book(self, power: AgentPowerNow, storage: StorageNow) -> OrderBook:
+    def _outside(
+        self, slot: int, power: AgentPowerNow, storage: StorageNow, rates: EnergyRates
+    ) -> Outside | None:
+        """Return what those do who take no part; None if everybody does."""
+        if not self._outsiders:
+            return None
+        earns = np.broadcast_to(
+            self._prices.feed_in[slot] - rates.exported[0], len(power.p_load_kw)
+        )
+        return self._outsiders.act(power, storage, np.asarray(earns))
+
+    def _generation_offer(self, power: AgentPowerNow, rates: EnergyRates) -> Floats:
+        """Return what each agent's plants ask for: their own price, and what feeding in costs.
+
+        Plants that do not exceed the own load feed nothing in and pay nothing for it.
+        """
+        feeds_in = power.generation_kw > power.p_load_kw
+        return np.asarray(self._generation_price + np.where(feeds_in, rates.exported[0], 0.0))
+
+    def _order_book(self, power: AgentPowerNow, storage: StorageNow, offer: Floats) -> OrderBook:
         generators = self._who.generators
         quantity = np.concatenate(
             [np.maximum(power.generation_kw[generators], 0.0), storage.orders.upper_kw.ravel()]
         )
-        price = self._price.copy()
-        price[self._battery_steps] = storage.orders.limit_price_eur_per_kwh.ravel()
+        if self._outsiders:
+            quantity *= self._order_trades
+        price = np.concatenate([offer[generators], storage.orders.limit_price_eur_per_kwh.ravel()])
         book = OrderBook(price, quantity)
         check_order_book(self._market.problem.orders, book, self._who.agent_ids)
         return book
 
-    def _trade_prices(self, slot: int, fee: Floats) -> TradePrices:
-        """Fees between levels; at the top, retail less the top fee, and feed-in."""
+    def _trade_prices(self, slot: int, fee: Floats, rates: EnergyRates) -> TradePrices:
+        """Fees between levels and at borders; at the top, retail less the top fee, and feed-in."""
         parent = self._areas.parent
         import_price = np.where(parent >= 0, fee[parent] - fee, self._prices.retail[slot] - fee)
         export_price = np.where(parent >= 0, 0.0, self._prices.feed_in[slot])
-        return TradePrices(import_price, export_price)
+        return TradePrices(import_price + rates.entry[0], export_price - rates.exit[0])
 
-
-def _meter_state(firm_kw: Floats, power: AgentPowerNow, storage: StorageNow) -> MeterState:
-    """Return what stands behind every meter; the steps' prices without the local fee."""
-    upper, price = storage.orders.upper_kw, storage.orders.limit_price_eur_per_kwh
-    return MeterState(
-        firm_kw=firm_kw,
-        generation_kw=np.maximum(power.generation_kw, 0.0),
-        own_charge_kw=upper[Step.CHARGE_OWN],
-        market_charge_kw=upper[Step.CHARGE_MARKET],
-        own_discharge_kw=upper[Step.DISCHARGE_OWN],
-        market_discharge_kw=upper[Step.DISCHARGE_MARKET],
-        charge_value=price[Step.CHARGE_OWN],
-        discharge_cost=price[Step.DISCHARGE_MARKET],
-    )
+    def _meter_state(
+        self,
+        firm_kw: Floats,
+        power: AgentPowerNow,
+        storage: StorageNow,
+        fee: Floats,
+        offer: Floats,
+    ) -> MeterState:
+        """Return what stands behind every meter; prices without the fee of the own area."""
+        upper = storage.orders.upper_kw
+        generation = np.maximum(power.generation_kw, 0.0)
+        if self._outsiders:
+            upper = upper * self._areas.takes_part[self._who.battery_agent]
+            generation = np.where(self._areas.takes_part, generation, 0.0)
+        price = storage.orders.limit_price_eur_per_kwh
+        own_fee = fee[self._areas.agent_area[self._who.battery_agent]]
+        return MeterState(
+            firm_kw=firm_kw,
+            generation_kw=generation,
+            own_charge_kw=upper[Step.CHARGE_OWN],
+            market_charge_kw=upper[Step.CHARGE_MARKET],
+            own_discharge_kw=upper[Step.DISCHARGE_OWN],
+            market_discharge_kw=upper[Step.DISCHARGE_MARKET],
+            own_charge_price=price[Step.CHARGE_OWN],
+            market_charge_price=price[Step.CHARGE_MARKET] + own_fee,
+            own_discharge_price=price[Step.DISCHARGE_OWN] + own_fee,
+            market_discharge_price=price[Step.DISCHARGE_MARKET],
+            generation_offer=offer,
+        )
