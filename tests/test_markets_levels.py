@@ -68,7 +68,7 @@ class Village:
         return tuple(f"house{row}" for row in range(len(self.agent_node)))
 
     def meters(self) -> MeterOrders:
-        return MeterOrders(self.agent_ids, self.agent_node, self.battery_agent, HOURS, 0.0)
+        return MeterOrders(self.agent_ids, self.agent_node, self.battery_agent, HOURS)
 
     def markets(
         self, mechanism: Mechanism | None, network: NetworkMode, joint: JointMarket
@@ -122,8 +122,12 @@ def village(
                 meters=meters,
                 book=book_of(built, meters),
                 firm_node_kw=sum_by_key(agent_node, meters.firm_kw, model.linear.n_node),
+                untraded_node_kw=None,
                 prices=trade_prices(parent, fee, RETAIL, FEED_IN),
                 fee=fee,
+                entry=np.zeros(len(fee)),
+                exit=np.zeros(len(fee)),
+                retail_charge=0.0,
                 limits=limits,
                 retail_price=RETAIL,
                 feed_in_price=FEED_IN,
@@ -145,6 +149,7 @@ def drawn_meters(place: Village, random: np.random.Generator, *, sun: bool) -> M
     own_charge = np.where(charges, np.minimum(power, np.maximum(-net, 0.0)), 0.0)
     own_discharge = np.where(charges, 0.0, np.minimum(power, np.maximum(net, 0.0)))
     charge_value = random.uniform(0.06, 0.2, n_battery)
+    discharge_cost = charge_value + random.uniform(0.02, 0.08, n_battery)
     return MeterState(
         firm_kw=firm,
         generation_kw=generation,
@@ -152,8 +157,11 @@ def drawn_meters(place: Village, random: np.random.Generator, *, sun: bool) -> M
         market_charge_kw=np.where(charges, power - own_charge, 0.0),
         own_discharge_kw=own_discharge,
         market_discharge_kw=np.where(charges, 0.0, power - own_discharge),
-        charge_value=charge_value,
-        discharge_cost=charge_value + random.uniform(0.02, 0.08, n_battery),
+        own_charge_price=charge_value,
+        market_charge_price=charge_value,
+        own_discharge_price=discharge_cost,
+        market_discharge_price=discharge_cost,
+        generation_offer=np.zeros(count),
     )
 
 
@@ -163,15 +171,21 @@ def book_of(place: Village, meters: MeterState) -> OrderBook:
     fee = np.array([FEE_OF_LEVEL[int(one)] for one in level])
     plants = meters.generation_kw[place.generators]
     steps = {
-        Step.CHARGE_OWN: (meters.own_charge_kw, meters.charge_value),
-        Step.CHARGE_MARKET: (meters.market_charge_kw, meters.charge_value - fee),
-        Step.DISCHARGE_OWN: (meters.own_discharge_kw, meters.discharge_cost - fee),
-        Step.DISCHARGE_MARKET: (meters.market_discharge_kw, meters.discharge_cost),
+        Step.CHARGE_OWN: (meters.own_charge_kw, meters.own_charge_price),
+        Step.CHARGE_MARKET: (meters.market_charge_kw, meters.market_charge_price - fee),
+        Step.DISCHARGE_OWN: (meters.own_discharge_kw, meters.own_discharge_price - fee),
+        Step.DISCHARGE_MARKET: (meters.market_discharge_kw, meters.market_discharge_price),
     }
     return OrderBook(
         np.concatenate([np.zeros(len(plants)), *[price for _, price in steps.values()]]),
         np.concatenate([plants, *[power for power, _ in steps.values()]]),
     )
+
+
+def retailer(place: Village) -> tuple[Floats, Floats]:
+    """Return retail and feed-in price at every meter."""
+    count = len(place.agent_node)
+    return np.full(count, RETAIL), np.full(count, FEED_IN)
 
 
 WIDE = ("radial", "medium-voltage ring")
@@ -405,7 +419,7 @@ def test_rows_and_what_is_carried_out_are_the_reverse_of_each_other(
 ) -> None:
     place = village("radial", seed, slots=1)
     state, orders = place.demands[0].meters, place.meters()
-    rows = orders.rows(state, RETAIL, FEED_IN)
+    rows = orders.rows(state, *retailer(place))
     share = np.random.default_rng(data.draw(st.integers(0, 99))).random(len(rows))
     # Demand, and feed-in that nobody can switch off, always flow.
     taken = rows.energy_kwh - orders.flexible(state, rows.energy_kwh) * (1.0 - share)
@@ -426,7 +440,7 @@ def test_rows_and_what_is_carried_out_are_the_reverse_of_each_other(
 def test_batteries_stay_within_their_steps_whatever_is_taken(seed: int) -> None:
     place = village("radial", seed, slots=1)
     state, orders = place.demands[0].meters, place.meters()
-    rows = orders.rows(state, RETAIL, FEED_IN)
+    rows = orders.rows(state, *retailer(place))
     taken = rows.energy_kwh * np.random.default_rng(seed).random(len(rows))
     done = orders.outcome(state, rows.energy_kwh, taken)
     most = np.stack(
