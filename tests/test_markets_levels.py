@@ -329,7 +329,7 @@ def assert_envelopes_keep_limits(slot: Slot) -> None:
     """Only what flows whatever happens may break a limit: envelopes add nothing to that."""
     place, limits, problem = slot.place, slot.demand.limits, slot.place.problem
     state, meters = slot.demand.meters, place.meters()
-    offered = meters.rows(state, RETAIL, FEED_IN).energy_kwh
+    offered = meters.rows(state, *retailer(place)).energy_kwh
     always = sum_by_key(
         place.agent_node, meters.always(state, offered) / HOURS, problem.grid.n_node
     )
