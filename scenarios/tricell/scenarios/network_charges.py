@@ -41,8 +41,9 @@ def build_charges(scenario: Scenario, area_ids: Sequence[str]) -> tuple[Charge, 
         If a preset, a class or an area does not exist.
     """
     fees = scenario.prices.fees
-    of_levels = (fees.microgrid, fees.cell, fees.multicell)
-    per_level = LevelFee(name=FEES, fees_eur_per_kwh=of_levels)
+    per_level = LevelFee(
+        name=FEES, microgrid=fees.microgrid, cell=fees.cell, multicell=fees.multicell
+    )
     charges = (per_level, *expanded(scenario.charges))
     labels = [charge.label for charge in charges]
     for position, label in enumerate(labels):
