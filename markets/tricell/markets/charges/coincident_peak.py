@@ -32,7 +32,7 @@ ABOUT = AboutCharge(
     name="coincident_peak",
     line="A price per kW of import in the hours when the area imports most.",
     base="kW mean import in peak hours of the area",
-    source="National Grid ESO, Triad charges (H = 3); Baldick, IEEE PES 2018",
+    source="National Grid ESO, Triads (H = 3); Baldick, J. of Regulatory Economics 54, 2018",
 )
 
 HOUR_MINUTES = 60

@@ -31,7 +31,7 @@ ABOUT = AboutCharge(
     name="utilisation_hours",
     line="Two pairs of prices per kWh and kW, below and above 2500 utilisation hours.",
     base="kWh imported, kW annual peak import",
-    source="StromNEV section 17, Germany; price sheets of distribution operators",
+    source="StromNEV, annex 4, Germany; price sheets of distribution operators",
 )
 
 ROUNDING_EUR_PER_KWH = 1e-4
