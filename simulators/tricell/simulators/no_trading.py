@@ -43,12 +43,23 @@ class NoTradingReference:
         retail, feed_in : EUR/kWh, shape (slots,).
         hours : length of a slot, h.
         """
-        net = load_kw - generation_kw
-        for row in range(len(net)):
-            net[row] += self._battery_kw(-net[row], hours)
+        net = self.net_kw(load_kw, generation_kw, hours)
         bought = np.maximum(net, 0.0) * retail[:, None]
         earned = np.maximum(-net, 0.0) * np.maximum(feed_in, 0.0)[:, None]
         self.bill_eur += (bought - earned).sum(axis=0) * hours
+
+    def net_kw(self, load_kw: Floats, generation_kw: Floats, hours: float) -> Floats:
+        """Return the net power of a block of slots, and move the batteries on.
+
+        Parameters
+        ----------
+        load_kw, generation_kw : shape (slots, agents).
+        hours : length of a slot, h.
+        """
+        net = load_kw - generation_kw
+        for row in range(len(net)):
+            net[row] += self._battery_kw(-net[row], hours)
+        return net
 
     def _battery_kw(self, surplus_kw: Floats, hours: float) -> Floats:
         """Power of all batteries per agent in one slot."""

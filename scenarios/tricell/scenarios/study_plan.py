@@ -1,0 +1,185 @@
+"""From a study to what has to be run: its points, its scenarios at each, and their content hash.
+
+Two runs with the same hash give the same meters: it covers the scenario with its charges, the
+files that it reads, the versions of the packages that compute, and tricell's own source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import cache
+from importlib import import_module
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tricell.markets.charge import Charge
+from tricell.scenarios.field_guide import FieldGuide
+from tricell.scenarios.scenario_file import as_yaml
+from tricell.scenarios.schema import Scenario
+from tricell.scenarios.study_schema import Study
+
+PACKAGES = ("tricell", "mosaik", "numpy", "scipy", "highspy", "pandapower", "simbench")
+"""Packages whose versions decide what a run gives."""
+ROOMS = ("grid_models", "markets", "simulators", "scenarios")
+"""Rooms of tricell whose source decides what a run gives."""
+NOT_IN_A_RUN = ("study_", "command_line", "screen", "preview", "results_sink", "shipped")
+"""Beginnings of the names of files that no run goes through."""
+
+SHARES = ("pv_share", "battery_share", "ev_share", "heat_pump_share", "participation")
+"""Axes that `participants.adoption` takes."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of every axis; a share is None where the base scenario's data stay.
+
+    Attributes
+    ----------
+    number : from 0.
+    base : number of the point with the same seed and period and the first value of all shares.
+    """
+
+    number: int
+    base: int
+    seed: int
+    start: datetime
+    days: float
+    pv_share: float | None = None
+    battery_share: float | None = None
+    ev_share: float | None = None
+    heat_pump_share: float | None = None
+    participation: float | None = None
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Shares that the point sets."""
+        values = {name: getattr(self, name) for name in SHARES}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def __str__(self) -> str:
+        shares = "".join(f", {name} {value:g}" for name, value in self.shares.items())
+        return f"seed {self.seed}, {self.days:g} days from {self.start:%Y-%m-%d}{shares}"
+
+
+def points(study: Study, base: Scenario) -> tuple[Point, ...]:
+    """Return all points of a study, repetition by repetition, each from its base point on.
+
+    Parameters
+    ----------
+    study : names the axes.
+    base : base scenario; its seed and period hold where an axis is empty.
+    """
+    axes = study.axes
+    repetitions = product(
+        axes.seed or (base.seed,), axes.start or (base.time.start,), axes.days or (base.time.days,)
+    )
+    combinations = list(_combined(study))
+    found: list[Point] = []
+    for seed, start, days in repetitions:
+        first = len(found)
+        for shares in combinations:
+            found.append(Point(len(found), first, seed, start, days, **shares))
+    return tuple(found)
+
+
+def scenario_at(scenario: Scenario, point: Point) -> Scenario:
+    """Return a scenario at a point of the axes."""
+    time = scenario.time.model_copy(update={"start": point.start, "days": point.days})
+    adoption = scenario.participants.adoption.model_copy(update=dict(point.shares))
+    participants = scenario.participants.model_copy(update={"adoption": adoption})
+    return scenario.model_copy(
+        update={"seed": point.seed, "time": time, "participants": participants}
+    )
+
+
+def with_charges(scenario: Scenario, charges: tuple[Charge, ...]) -> Scenario:
+    """Return a scenario with other charges."""
+    return scenario.model_copy(update={"charges": charges})
+
+
+def run_hash(scenario: Scenario, record_version: int) -> str:
+    """Return the content hash of a run: of everything that decides what it gives.
+
+    Parameters
+    ----------
+    scenario : with its charges; its name and description do not count.
+    record_version : of what is kept of a run.
+    """
+    nameless = scenario.model_copy(update={"name": "run", "description": ""})
+    digest = hashlib.sha256(f"{record_version}\n{as_yaml(nameless)}".encode())
+    for name, value in surroundings().items():
+        digest.update(f"\n{name}={value}".encode())
+    for file in sorted(_files(scenario)):
+        digest.update(f"\n{file.name}={_file_hash(file)}".encode())
+    return digest.hexdigest()[:32]
+
+
+@cache
+def surroundings() -> dict[str, str]:
+    """Versions of the packages, and the hash of tricell's own source."""
+    return {name: version(name) for name in PACKAGES} | {"source": _source_hash()}
+
+
+def _combined(study: Study) -> Iterator[dict[str, Any]]:
+    """Yield the shares of each point of a repetition, those of the base point first."""
+    values = {name: getattr(study.axes, name) for name in SHARES}
+    given = {name: axis for name, axis in values.items() if axis}
+    if study.combine == "grid":
+        for combination in product(*given.values()):
+            yield dict(zip(given, combination, strict=True))
+        return
+    first = {name: axis[0] for name, axis in given.items()}
+    yield first
+    for name, axis in given.items():
+        for value in axis[1:]:
+            yield {**first, name: value}
+
+
+def _files(scenario: Scenario) -> Iterator[Path]:
+    """Yield every file that a scenario names."""
+    data = scenario.model_dump(mode="json", by_alias=True)
+    guide = FieldGuide(type(scenario).model_json_schema())
+
+    def visit(value: Any, path: tuple[str | int, ...]) -> Iterator[Path]:
+        if isinstance(value, dict):
+            for key, child in value.items():
+                yield from visit(child, (*path, key))
+        elif isinstance(value, list):
+            for position, child in enumerate(value):
+                yield from visit(child, (*path, position))
+        elif isinstance(value, str) and guide.is_path(path, data) and Path(value).is_file():
+            yield Path(value)
+
+    yield from visit(data, ())
+
+
+def _file_hash(file: Path) -> str:
+    state = file.stat()
+    return _content_hash(file, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _content_hash(file: Path, changed_ns: int, size: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _source_hash() -> str:
+    digest = hashlib.sha256()
+    for room in ROOMS:
+        for folder in import_module(f"tricell.{room}").__path__:
+            for file in sorted(Path(folder).rglob("*")):
+                if file.suffix in (".py", ".csv") and not file.name.startswith(NOT_IN_A_RUN):
+                    digest.update(file.relative_to(folder).as_posix().encode())
+                    digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def axis_values(point: Point) -> dict[str, Any]:
+    """Return the values of a point by axis; None where the base scenario's data stay."""
+    names = [field.name for field in fields(point) if field.name not in ("number", "base")]
+    return {name: getattr(point, name) for name in names}

@@ -1,0 +1,453 @@
+"""One simulation of a study: from a scenario to what bills and indicators need of it.
+
+The record of a run is far smaller than a results file and is kept by its content hash, so that no
+run is simulated twice. A record is written beside its place and renamed: it is there as a whole or
+not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any, get_type_hints
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tricell.errors import SimulatorError
+from tricell.markets.charge import Bools, Calendar, Customers, MeterData, Source
+from tricell.scenarios.co_simulation import start_co_simulation
+from tricell.scenarios.network import Network, load_network
+from tricell.scenarios.scenario_file import dumped
+from tricell.scenarios.schema import Scenario
+from tricell.scenarios.study_plan import run_hash
+from tricell.scenarios.world import World, build_world
+from tricell.simulators.no_trading import NoTradingReference
+from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+RECORD_VERSION = 1
+"""Raised whenever a record holds something else than before."""
+CUSTOMER_PREFIX = "customers."
+NETWORKS_KEPT = 2
+PACKING: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run leaves behind; T slots, N customers, A areas.
+
+    Attributes
+    ----------
+    start : start of every slot, UTC, datetime64[s], shape (T,).
+    hours, zone : length of a slot, h, and time zone of the place.
+    customers : who is billed.
+    area_id, area_trafo : names of the areas and of the transformers that feed them.
+    area_rating_kva : rating of these; nan for none.
+    with_battery, participates : per customer.
+    load_kwh, curtailed_kwh : per customer, over the run.
+    net_kw : shape (T, N), positive imports.
+    bought_kwh : shape (4, T, N), imported energy by where it was bought.
+    no_trading_net_kw : shape (T, N), without any market.
+    area_net_kw, area_loss_kw : shape (T, A).
+    wholesale_price, retail_price, feed_in_price : shape (T,), EUR/kWh; retail without charges.
+    energy_p2p_eur, congestion_eur, redispatch_eur, losses_eur : per customer, over the run.
+    border_eur : per customer, charges at the borders of areas.
+    peak_loading_percent : highest loading of the transformers that feed each area; nan for none.
+    overload_hours : time that these are above their limit, per area.
+    line_overload_hours, voltage_hours : of the lines and buses of each area, summed, h.
+    vm_min, vm_max : extreme voltages of each area, pu.
+    limits_met_share : share of the slots in which the AC power flow keeps all limits.
+    seconds : computing time.
+    """
+
+    start: NDArray[np.datetime64]
+    hours: float
+    zone: str
+    customers: Customers
+    area_id: tuple[str, ...]
+    area_trafo: tuple[str, ...]
+    area_rating_kva: Floats
+    with_battery: Bools
+    participates: Bools
+    load_kwh: Floats
+    curtailed_kwh: Floats
+    net_kw: Floats
+    bought_kwh: Floats
+    no_trading_net_kw: Floats
+    area_net_kw: Floats
+    area_loss_kw: Floats
+    wholesale_price: Floats
+    retail_price: Floats
+    feed_in_price: Floats
+    energy_p2p_eur: Floats
+    congestion_eur: Floats
+    redispatch_eur: Floats
+    losses_eur: Floats
+    border_eur: Floats
+    peak_loading_percent: Floats
+    overload_hours: Floats
+    line_overload_hours: Floats
+    voltage_hours: Floats
+    vm_min: Floats
+    vm_max: Floats
+    limits_met_share: float
+    seconds: float
+
+    @property
+    def calendar(self) -> Calendar:
+        """The slots."""
+        return Calendar(self.start, self.hours, self.zone)
+
+    @property
+    def meters(self) -> MeterData:
+        """What the charges are billed on."""
+        return MeterData(
+            calendar=self.calendar,
+            customers=self.customers,
+            net_kw=self.net_kw,
+            bought_kwh=self.bought_kwh,
+            area_net_kw=self.area_net_kw,
+            area_loss_kw=self.area_loss_kw,
+            wholesale_price=self.wholesale_price,
+        )
+
+    @property
+    def no_trading_meters(self) -> MeterData:
+        """What the meters would show without any market; all of it is bought from the retailer."""
+        return MeterData(
+            calendar=self.calendar,
+            customers=self.customers,
+            net_kw=self.no_trading_net_kw,
+            wholesale_price=self.wholesale_price,
+        )
+
+    @property
+    def retail_kwh(self) -> Floats:
+        """Energy bought from the retailer, shape (T, N)."""
+        return np.asarray(self.bought_kwh[Source.RETAIL])
+
+
+class RunCache:
+    """Records of runs in a folder, by content hash.
+
+    Parameters
+    ----------
+    folder : is made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, run: str) -> Path:
+        """Return the file of a run."""
+        return self.folder / f"{run}.h5"
+
+    def get(self, run: str) -> RunRecord | None:
+        """Return a record; None if there is none that can be read."""
+        try:
+            return read_record(self.path(run))
+        except (OSError, KeyError, ValueError):
+            return None
+
+    def put(self, run: str, record: RunRecord) -> None:
+        """Keep a record."""
+        write_record(self.path(run), record)
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """A record with where it is from.
+
+    Attributes
+    ----------
+    run : its content hash.
+    reused : whether it was there before.
+    """
+
+    run: str
+    record: RunRecord
+    reused: bool
+
+
+def obtain(scenario: Scenario, cache: RunCache) -> Obtained:
+    """Return the record of a run: the one kept, or that of a simulation.
+
+    Raises
+    ------
+    TricellError
+        If the scenario cannot be simulated.
+    """
+    run = run_hash(scenario, RECORD_VERSION)
+    kept = cache.get(run)
+    if kept is not None:
+        return Obtained(run, kept, True)
+    record = simulate(scenario)
+    cache.put(run, record)
+    return Obtained(run, record, False)
+
+
+def simulate(scenario: Scenario) -> RunRecord:
+    """Simulate a scenario and return its record.
+
+    Raises
+    ------
+    TricellError
+        If something cannot be used or fails.
+    """
+    started = perf_counter()
+    network = _network(dumped(scenario.grid.model_dump(mode="json", by_alias=True)), scenario)
+    world = build_world(scenario, network)
+    sink = RecordSink(world)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"mosaik($|\.|_)")
+        co_simulation = start_co_simulation(world, sink)
+        try:
+            co_simulation.run(scenario.time.slots * scenario.time.step_s)
+            if co_simulation.recorder.slots_done < scenario.time.slots:
+                raise SimulatorError("mosaik ended the run before its last slot")
+            co_simulation.recorder.flush()
+        finally:
+            co_simulation.shut_down()
+    return sink.record(perf_counter() - started)
+
+
+class _Keyed:
+    """A scenario that equals all others with the same network."""
+
+    def __init__(self, key: str, scenario: Scenario) -> None:
+        self.key, self.scenario = key, scenario
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _network(key: str, scenario: Scenario) -> Network:
+    return _loaded_network(_Keyed(key, scenario))
+
+
+@lru_cache(maxsize=NETWORKS_KEPT)
+def _loaded_network(keyed: _Keyed) -> Network:
+    """Load a network once per process: reading it takes longer than a day's simulation."""
+    return load_network(keyed.scenario)
+
+
+class RecordSink:
+    """Takes the recorder's blocks and makes a record of them.
+
+    Parameters
+    ----------
+    world : what runs.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._hours = world.scenario.time.step_hours
+        self._series: dict[str, list[Floats]] = {}
+        self._sums: dict[str, Any] = {}
+        self._reference = NoTradingReference(
+            world.population.batteries, len(world.population.agents)
+        )
+        self._fed_by = _feeding_trafos(world)
+        self._vm_min = np.full(len(world.tree), np.inf)
+        self._vm_max = np.full(len(world.tree), -np.inf)
+        self._peak_loading = np.full(len(world.tree), np.nan)
+
+    def write(self, block: SlotBlock) -> None:
+        """Take a block of slots."""
+        agent, area, slot = (block.series[name] for name in ("agent", "area", "slot"))
+        self._keep("net_kw", agent["p_net"])
+        self._keep("area_net_kw", area["p_import"])
+        self._keep("area_loss_kw", area["loss"])
+        self._keep("wholesale_price", slot["wholesale_price"])
+        self._keep("feed_in_price", slot["feed_in_price"])
+        self._keep("bought_kwh", np.moveaxis(block.settlement.bought_kwh, 1, 0))
+        self._keep("no_trading_net_kw", self._without_trading(agent, slot))
+        load = np.maximum(agent["p_load"], 0.0) + np.maximum(-agent["p_pv"], 0.0)
+        self._add("load_kwh", load.sum(axis=0) * self._hours)
+        self._add("curtailed_kwh", agent["p_curtailed"].sum(axis=0) * self._hours)
+        self._add("limits_met", float((slot["verdict"] < 2).sum()))
+        for name, amount in money_by_kind(block).items():
+            self._add(name, amount)
+        self._grid(block)
+
+    def close(self, recorder: RecorderSimulator) -> None:
+        """End the record; whether all slots are in is for the caller to see."""
+
+    def record(self, seconds: float) -> RunRecord:
+        """Return the record of all blocks."""
+        world = self._world
+        series = {name: np.concatenate(parts) for name, parts in self._series.items()}
+        series["bought_kwh"] = np.moveaxis(series["bought_kwh"], 0, 1).copy()
+        met = self._sums.pop("limits_met") / len(series["net_kw"])
+        rating = np.asarray(world.tree.rating_kva, np.float64)
+        return RunRecord(
+            start=world.calendar.start.astype("datetime64[s]"),
+            hours=self._hours,
+            zone=world.calendar.zone,
+            customers=world.customers,
+            area_id=tuple(world.tree.id),
+            area_trafo=_feeder_names(world),
+            area_rating_kva=np.where(np.isfinite(rating), rating, np.nan),
+            with_battery=world.population.battery_kwh > 0.0,
+            participates=np.asarray(world.population.takes_part, np.bool_),
+            retail_price=supply_price(world),
+            peak_loading_percent=self._peak_loading,
+            vm_min=np.where(np.isfinite(self._vm_min), self._vm_min, np.nan),
+            vm_max=np.where(np.isfinite(self._vm_max), self._vm_max, np.nan),
+            limits_met_share=float(met),
+            seconds=seconds,
+            **series,
+            **self._sums,
+        )
+
+    def _keep(self, name: str, values: Floats) -> None:
+        self._series.setdefault(name, []).append(np.array(values, np.float64))
+
+    def _add(self, name: str, values: Any) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + values
+
+    def _without_trading(
+        self, agent: dict[str, NDArray[Any]], slot: dict[str, NDArray[Any]]
+    ) -> Floats:
+        net = self._reference.net_kw(agent["p_load"], agent["p_pv_available"], self._hours)
+        return np.where((slot["feed_in_price"] < 0.0)[:, None], np.maximum(net, 0.0), net)
+
+    def _grid(self, block: SlotBlock) -> None:
+        """Take extremes and hours over limits, by area."""
+        world, areas = self._world, len(self._world.tree)
+        limits, grid = world.limits, world.grid
+        loading = block.series["trafo"]["loading"]
+        over = np.zeros(areas)
+        limit = np.append(limits.loading_percent, np.inf)[grid.transformer_branch]
+        beyond = loading > limit + limits.loading_tolerance_percent
+        for area, rows in enumerate(self._fed_by):
+            if len(rows):
+                highest = float(np.nanmax(loading[:, rows]))
+                self._peak_loading[area] = np.fmax(self._peak_loading[area], highest)
+                over[area] = beyond[:, rows].any(axis=1).sum() * self._hours
+        self._add("overload_hours", over)
+        self._add("line_overload_hours", self._line_hours(block))
+        vm = block.series["bus"]["vm"]
+        node = grid.node_of_bus
+        low = np.append(limits.vm_min_pu, -np.inf)[node] - limits.voltage_tolerance_pu
+        high = np.append(limits.vm_max_pu, np.inf)[node] + limits.voltage_tolerance_pu
+        outside = ((vm < low) | (vm > high)).sum(axis=0) * self._hours
+        area_of_bus = np.maximum(world.tree.area_of_bus, 0)
+        self._add("voltage_hours", np.bincount(area_of_bus, outside, minlength=areas))
+        np.fmin.at(self._vm_min, area_of_bus, np.where(np.isnan(vm), np.inf, vm).min(axis=0))
+        np.fmax.at(self._vm_max, area_of_bus, np.where(np.isnan(vm), -np.inf, vm).max(axis=0))
+
+    def _line_hours(self, block: SlotBlock) -> Floats:
+        world, limits = self._world, self._world.limits
+        limit = np.append(limits.loading_percent, np.inf)[world.grid.line_branch]
+        beyond = block.series["line"]["loading"] > limit + limits.loading_tolerance_percent
+        start = world.net.bus.index.get_indexer(world.net.line["from_bus"])
+        area = np.maximum(world.tree.area_of_bus[start], 0)
+        return np.bincount(area, beyond.sum(axis=0) * self._hours, minlength=len(world.tree))
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write a record; the file gets its name when it is whole."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with h5py.File(part, "w") as file:
+        file.attrs["record_version"] = RECORD_VERSION
+        for field in fields(record):
+            if field.name != "customers":
+                _store(file, field.name, getattr(record, field.name))
+        for field in fields(record.customers):
+            _store(file, CUSTOMER_PREFIX + field.name, getattr(record.customers, field.name))
+    os.replace(part, path)
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a record.
+
+    Raises
+    ------
+    OSError, KeyError, ValueError
+        If there is no such file, or if it is not a record of this version.
+    """
+    with h5py.File(path, "r") as file:
+        if file.attrs["record_version"] != RECORD_VERSION:
+            raise ValueError(f"{path} holds a record of another version")
+        customers = Customers(**_loaded(file, Customers, CUSTOMER_PREFIX))
+        return RunRecord(customers=customers, **_loaded(file, RunRecord, ""))
+
+
+def _store(file: h5py.File, name: str, value: Any) -> None:
+    match value:
+        case tuple():
+            file.create_dataset(name, data=list(value), dtype=h5py.string_dtype())
+        case np.ndarray() if value.dtype.kind == "M":
+            file.create_dataset(name, data=value.astype("datetime64[s]").astype(np.int64))
+        case np.ndarray():
+            file.create_dataset(name, data=value, **(PACKING if value.size else {}))
+        case _:
+            file.attrs[name] = value
+
+
+def _loaded(file: h5py.File, kind: type[Any], prefix: str) -> dict[str, Any]:
+    readers: dict[str, Callable[[Any], Any]] = {
+        name: _reader(hint) for name, hint in get_type_hints(kind).items() if hint is not Customers
+    }
+    return {
+        name: read(file.attrs[name] if name in file.attrs else file[prefix + name])
+        for name, read in readers.items()
+    }
+
+
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    if hint in (float, str):
+        convert: Callable[[Any], Any] = hint
+        return convert
+    if hint == tuple[str, ...]:
+        return lambda dataset: tuple(dataset.asstr()[:])
+    if hint == NDArray[np.datetime64]:
+        return lambda dataset: dataset[:].astype("datetime64[s]")
+    return lambda dataset: dataset[...]
+
+
+def _feeding_trafos(world: World) -> list[Indices]:
+    """Return the columns of the transformer series that feed each area."""
+    first = {"trafo": 0, "trafo3w": len(world.net.trafo)}
+    return [
+        np.array([first[table] + row for table, row in feeders if table in first], np.int64)
+        for feeders in world.tree.connection_trafos
+    ]
+
+
+def _feeder_names(world: World) -> tuple[str, ...]:
+    names = world.names.trafo
+    return tuple(" ".join(names[row] for row in rows) for rows in _feeding_trafos(world))
+
+
+def supply_price(world: World) -> Floats:
+    """Return the retail price without network charges, EUR/kWh, shape (T,)."""
+    charge = np.broadcast_to(world.rates.by_source[:, Source.RETAIL], world.prices.retail.shape)
+    return np.asarray(world.prices.retail - charge)
+
+
+def money_by_kind(block: SlotBlock) -> dict[str, Floats]:
+    """Return what customers pay in a block beside charges on meters and to the retailer, EUR."""
+    money = block.settlement
+    nothing = np.zeros_like(money.energy_p2p)
+    return {
+        "energy_p2p_eur": money.energy_p2p,
+        "congestion_eur": money.congestion,
+        "redispatch_eur": money.redispatch,
+        "losses_eur": nothing,
+        "border_eur": nothing,
+    }
