@@ -7,6 +7,7 @@ in three scenarios (0 today, 1 and 2 with more heat pumps, electric vehicles, PV
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 from functools import lru_cache
@@ -85,6 +86,12 @@ def load_simbench_grid(source: SimbenchGrid) -> pp.pandapowerNet:
     GridError
         If a code or a grid's name is unknown, or the chosen grids do not fit together.
     """
+    return copy.deepcopy(_loaded(source))
+
+
+@lru_cache(maxsize=2)
+def _loaded(source: SimbenchGrid) -> pp.pandapowerNet:
+    """Read a network from SimBench's tables: seconds, against hundredths for a copy."""
     if source.code is not None:
         net = _load_code(source.code)
     elif source.mv:
