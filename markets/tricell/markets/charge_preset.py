@@ -173,7 +173,7 @@ def charge_of(fields: Mapping[str, Any]) -> Charge:
         return known[str(kind)].parameters.model_validate(dict(fields))
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, each['loc'])) or kind}: {each['msg'].removeprefix('Value error, ')}"
+            f"{'.'.join(map(str, each['loc'])) or kind}: {_words(each['msg'])}"
             for each in error.errors()
         )
         raise MarketError(f"charge {kind!r}: {faults}. Correct these fields.") from error
@@ -193,6 +193,10 @@ def _read_all(folder: Path) -> Iterator[ChargePreset]:
                 "that name, or the preset that of its file."
             )
         yield preset
+
+
+def _words(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def _some(words: tuple[str, ...], count: int = 6) -> str:

@@ -28,11 +28,14 @@ def show_charges(
 ) -> None:
     """Print all charges and all presets; for terminals of 80 columns and more."""
     is_wide = console.width >= WIDE
-    name_width = max((len(name) for name in (*charges, *presets)), default=0)
     console.print(section_rule(CHARGES))
-    console.print(_charge_table(charges.values(), name_width, is_wide))
+    console.print(_charge_table(charges.values(), _width(charges), is_wide))
     console.print(section_rule(PRESETS))
-    console.print(_preset_table(presets.values(), name_width, is_wide))
+    console.print(_preset_table(presets.values(), _width(presets), is_wide))
+
+
+def _width(names: Iterable[str]) -> int:
+    return max((len(name) for name in names), default=0)
 
 
 def _table(first: str, name_width: int) -> Table:
@@ -60,34 +63,50 @@ def _charge_table(charges: Iterable[KnownCharge], name_width: int, is_wide: bool
 
 def _preset_table(presets: Iterable[ChargePreset], name_width: int, is_wide: bool) -> Table:
     table = _table("preset", name_width)
-    table.add_column("country", no_wrap=True)
-    table.add_column("year", no_wrap=True)
-    table.add_column("what it is", ratio=4)
-    table.add_column("quality", width=11, no_wrap=True)
     if is_wide:
+        table.add_column("country", no_wrap=True)
+        table.add_column("year", no_wrap=True)
+        table.add_column("what it is", ratio=4)
+        table.add_column("quality", no_wrap=True)
         table.add_column("source", ratio=3)
+    else:
+        table.add_column("where, quality", width=14, no_wrap=True)
+        table.add_column("what it is", ratio=1)
     for preset in presets:
-        table.add_row(*_preset_cells(preset, is_wide))
+        table.add_row(*(_wide_cells(preset) if is_wide else _narrow_cells(preset)))
         table.add_row()
     return table
 
 
-def _preset_cells(preset: ChargePreset, is_wide: bool) -> list[Text]:
-    what = Text(preset.line)
-    if preset.parameter is not None:
-        what.append(f"\n{preset.parameter.name}: {_choices(preset)}", style="cyan")
-    cells = [
+def _wide_cells(preset: ChargePreset) -> list[Text]:
+    return [
         Text(preset.name, style="bold"),
         Text(preset.country),
         Text(str(preset.year)),
-        what,
-        Text(preset.quality, style="yellow" if preset.quality in DOUBTFUL else ""),
+        _what(preset),
+        _quality(preset),
+        Text("; ".join(source.name for source in preset.sources), style="dim"),
     ]
-    source = Text("; ".join(each.name for each in preset.sources), style="dim")
-    return [*cells, source] if is_wide else cells
+
+
+def _narrow_cells(preset: ChargePreset) -> list[Text]:
+    where = Text(f"{preset.country} {preset.year}\n").append_text(_quality(preset))
+    return [Text(preset.name, style="bold"), where, _what(preset)]
+
+
+def _quality(preset: ChargePreset) -> Text:
+    return Text(preset.quality, style="yellow" if preset.quality in DOUBTFUL else "")
+
+
+def _what(preset: ChargePreset) -> Text:
+    what = Text(preset.line)
+    if preset.parameter is not None:
+        what.append(f"\n{preset.parameter.name}: {_choices(preset)}", style="cyan")
+    return what
 
 
 def _choices(preset: ChargePreset) -> str:
-    rest = len(preset.choices) - CHOICES_SHOWN
-    shown = ", ".join(preset.choices[:CHOICES_SHOWN])
-    return f"{shown} (default {preset.choices[0]})" if rest <= 0 else f"{shown} and {rest} more"
+    default, *others = preset.choices
+    if len(others) >= CHOICES_SHOWN:
+        return f"one of {len(others) + 1}, default {default}"
+    return f"{', '.join([default, *others])}; default {default}"
