@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,16 +143,17 @@ def solve_rates(
     """
     _check_names(charges, shares or {}, fixed)
     _check_amounts(allowed_eur, collected_eur)
-    start = billed(charges, meters, allowed_eur, collected_eur)
     solved = np.array([_is_solved(charge, fixed) for charge in charges], np.bool_)
+    share_by_row = None if shares is None else _share_by_row(charges, solved, shares)
+    start = billed(charges, meters, allowed_eur, collected_eur)
     revenue = start.charge_revenue_eur
     kept = float(revenue @ (start.recovers & ~solved))
     need = _need(allowed_eur, kept, collected_eur)
-    if shares is None:
+    if share_by_row is None:
         factor = np.where(solved, _factor(charges, solved, revenue, need), 1.0)
     else:
         factor = np.ones(len(charges))
-        for row, share in _share_by_row(charges, solved, shares).items():
+        for row, share in share_by_row.items():
             alone = np.arange(len(charges)) == row
             factor[row] = _factor(charges, alone, revenue, share * need)
     return _scaled(start, factor, meters)
@@ -229,21 +229,7 @@ def _factor(charges: Sequence[Charge], solved: Bools, revenue: Floats, need: flo
 
 def _has_rate(charge: Charge) -> bool:
     """Whether any rate of a charge is not zero."""
-
-    def is_set(rate: Any) -> bool:
-        match rate:
-            case None:
-                return False
-            case Charge():
-                return _has_rate(rate)
-            case dict():
-                return any(is_set(each) for each in rate.values())
-            case tuple() | list():
-                return any(is_set(each) for each in rate)
-            case _:
-                return bool(np.any(rate))
-
-    return any(is_set(getattr(charge, name)) for name in charge.RATES)
+    return charge.scaled(0.0).model_dump() != charge.model_dump()
 
 
 def _share_by_row(
