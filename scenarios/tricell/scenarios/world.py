@@ -30,7 +30,7 @@ from tricell.markets.level_markets import LevelMarkets, MarketDesign
 from tricell.markets.meter_orders import MeterOrders
 from tricell.markets.orders import BUY, SELL, OrderColumns, OrderKind
 from tricell.markets.settlement import TradingAreas
-from tricell.scenarios.network import Network, load_network
+from tricell.scenarios.network import load_network
 from tricell.scenarios.network_charges import (
     build_calendar,
     build_charges,
@@ -153,20 +153,15 @@ class World:
         )
 
 
-def build_world(scenario: Scenario, network: Network | None = None) -> World:
+def build_world(scenario: Scenario) -> World:
     """Load, cut, compile.
-
-    Parameters
-    ----------
-    scenario : what to make ready.
-    network : its network, where that is loaded already; it is not changed.
 
     Raises
     ------
     TricellError
         If the network or the data cannot be used; the message says what to change.
     """
-    network = network or load_network(scenario)
+    network = load_network(scenario)
     net, tree = network.net, network.tree
     grid = build_electrical_grid(net)
     linear = build_linear_grid(grid, tree, grid.node_of_bus)
