@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tricell.errors import MarketError
 from tricell.markets.charge import Calendar, Charge, Customers, MeterData, PeriodCharge
+from tricell.markets.charge_preset import known_presets, load_preset
 from tricell.markets.charges.annual_peak import AnnualPeak
 from tricell.markets.charges.coincident_peak import CoincidentPeak
 from tricell.markets.charges.controllable_rebate import ControllableRebate
@@ -191,6 +192,17 @@ def test_nothing_to_recover_makes_rates_zero() -> None:
 def test_bills_without_a_charge_are_an_empty_table() -> None:
     assert bills_by_charge([], four_customers()).shape == (0, 4)
     assert billed([], four_customers(), 3.0).gap_eur == 3.0
+
+
+@pytest.mark.parametrize("preset", known_presets())
+def test_every_shipped_preset_can_be_solved_for_a_revenue(preset: str) -> None:
+    """A day of six households, half of them with a plant and a device that can be controlled."""
+    rng = np.random.default_rng(4)
+    meters = metered(rng.uniform(-1.0, 4.0, (96, 6)), hours=0.25)
+    half = np.arange(6) % 2 == 0
+    six = replace(meters.customers, controllable=half, has_pv=half, connection_kw=np.full(6, 10.0))
+    solution = solve_rates(load_preset(preset), replace(meters, customers=six), 500.0)
+    assert solution.revenue_eur == pytest.approx(500.0, rel=1e-9)
 
 
 # --- what cannot be solved ---
