@@ -30,11 +30,16 @@ from tricell.scenarios.world import GENERATION_OFFER_EUR_PER_KWH, World
 from tricell.simulators.battery_strategies import make_strategy
 from tricell.simulators.grid_simulator import GridSettings, GridSimulator
 from tricell.simulators.household_simulator import HouseholdSettings, HouseholdSimulator
+from tricell.simulators.look_ahead import look_ahead
 from tricell.simulators.market_simulator import MarketSettings, MarketSimulator
 from tricell.simulators.recorder_simulator import RecorderSettings, RecorderSimulator, Sink
 from tricell.simulators.simulator_starters import CommandStarter, ModuleStarter
 from tricell.simulators.slot_simulator import SlotSimulator
-from tricell.simulators.storage_simulator import StorageSettings, StorageSimulator
+from tricell.simulators.storage_simulator import (
+    StorageSettings,
+    StorageSimulator,
+    storage_rates,
+)
 from tricell.simulators.watched_starter import InstanceStarter, WatchedStarter
 
 Entity = Any
@@ -124,17 +129,9 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
     sink : takes the recorder's blocks.
     """
     time, population = world.scenario.time, world.population
-    fee = world.areas.fee(world.rates)[0, world.areas.agent_area]
     return {
         "households": HouseholdSettings(population, time.start_utc, time.slots),
-        "storage": StorageSettings(
-            batteries=population.batteries,
-            names=world.battery_names,
-            strategy=make_strategy(world.scenario.participants.battery),
-            prices=world.prices,
-            local_fee=fee[population.batteries.agent],
-            first_slot_of_day=_slots_since_midnight(time.start_utc, time.step_s),
-        ),
+        "storage": _storage_settings(world),
         "market": MarketSettings(
             market=world.market,
             feedback=world.feedback,
@@ -159,6 +156,33 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
         ),
         "recorder": RecorderSettings(world.recorder_layout(), sink),
     }
+
+
+def _storage_settings(world: World) -> StorageSettings:
+    time, population = world.scenario.time, world.population
+    strategy = world.scenario.participants.battery
+    signals = [charge.peak_signal(world.customers) for charge in world.charges]
+    return StorageSettings(
+        batteries=population.batteries,
+        names=world.battery_names,
+        strategy=make_strategy(strategy),
+        prices=world.prices,
+        rates=storage_rates(
+            world.rates,
+            area_level=world.areas.level,
+            agent_area=world.areas.agent_area,
+            battery_agent=population.batteries.agent,
+        ),
+        first_slot_of_day=_slots_since_midnight(time.start_utc, time.step_s),
+        look_ahead=look_ahead(
+            strategy,
+            population,
+            first_row=population.profiles.first_row(time.start_utc, time.slots, time.step_s),
+            month=world.calendar.month,
+            hours=time.step_hours,
+            signals=[signal for signal in signals if signal is not None],
+        ),
+    )
 
 
 def _max_reclearings(market: Market) -> int:

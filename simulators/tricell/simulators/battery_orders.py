@@ -2,20 +2,22 @@
 
 A battery bids a value ``v`` of stored energy (EUR per kWh stored). With efficiencies
 ``eta_c, eta_d``, wear ``w`` and the local fee ``phi`` that a buyer in the battery's own area
-pays, the limit prices in terms of the area's price are
+pays (with what the owner pays on every imported kWh), and the charge ``g`` on the owner's
+export, the limit prices in terms of the area's price are
 
 =====================  ==========================  ============================================
 step                   limit price (EUR/kWh)       why
 =====================  ==========================  ============================================
-``CHARGE_OWN``         ``v * eta_c``               own surplus is kept instead of sold
+``CHARGE_OWN``         ``v * eta_c + g``           own surplus is kept instead of sold
 ``CHARGE_MARKET``      ``v * eta_c - phi``         a buyer pays the area's price plus the fee
 ``DISCHARGE_OWN``      ``v / eta_d + w - phi``     own demand saves the area's price and the fee
-``DISCHARGE_MARKET``   ``v / eta_d + w``           a seller earns the area's price
+``DISCHARGE_MARKET``   ``v / eta_d + w + g``       a seller earns the area's price less ``g``
 =====================  ==========================  ============================================
 
 A charging step is accepted when the area's price is at or below its limit, a discharging step
 when the price is at or above it. With ``v >= 0`` and ``w >= 0`` no price makes charging and
-discharging both profitable.
+discharging both profitable, as long as export does not earn back more than import costs
+(``phi + g >= 0``).
 """
 
 from __future__ import annotations
@@ -63,23 +65,46 @@ class KnownPrices:
 
     Attributes
     ----------
-    retail_eur_per_kwh : float
+    retail_eur_per_kwh : float64, shape (n_battery,) or float
         All-in price of energy from the retailer in this slot, EUR/kWh.
     feed_in_eur_per_kwh : float
         What the retailer pays for exported energy in this slot, EUR/kWh.
     local_fee_eur_per_kwh : float64, shape (n_battery,) or ()
-        Fee that a buyer pays on energy from inside the battery's own area, EUR/kWh.
-    day_retail_eur_per_kwh : float64, shape (n_slot,)
+        What the owner pays on energy from inside the battery's own area on top of its price:
+        the area's fee and the owner's own charge on imports, EUR/kWh.
+    day_retail_eur_per_kwh : float64, shape (n_slot,) or (n_slot, n_battery)
         Retail price of all slots of the day, known since the day-ahead auction, EUR/kWh.
     slot_of_day : int
         Position of this slot in `day_retail_eur_per_kwh`; what follows it is the look-ahead.
+    export_charge_eur_per_kwh : float64, shape (n_battery,) or float
+        What the owner pays on every exported kWh, EUR/kWh; negative where it earns.
     """
 
-    retail_eur_per_kwh: float
+    retail_eur_per_kwh: FloatArray | float
     feed_in_eur_per_kwh: float
     local_fee_eur_per_kwh: FloatArray
     day_retail_eur_per_kwh: FloatArray
     slot_of_day: int
+    export_charge_eur_per_kwh: FloatArray | float = 0.0
+
+
+@dataclass(frozen=True)
+class SlotPlan:
+    """What was planned for a slot.
+
+    Attributes
+    ----------
+    value_eur_per_kwh : float64, shape (n_level, n_battery)
+        Value of one more kWh in store at the end of the slot, at fillings from empty to full.
+    cap_kw : float64, shape (n_battery,)
+        Largest import of the owner, kW; infinite for none.
+    reserve_kwh : float64, shape (n_battery,)
+        Least stored energy at the end of the slot, kWh; 0 for none.
+    """
+
+    value_eur_per_kwh: FloatArray
+    cap_kw: FloatArray
+    reserve_kwh: FloatArray
 
 
 @dataclass(frozen=True)
@@ -95,11 +120,14 @@ class BatterySlot:
         `tricell.simulators.battery.own_surplus_of_batteries`.
     hours : float
         Length of the slot, h.
+    plan : SlotPlan or None
+        What a strategy that plans ahead has planned; None for all others.
     """
 
     soc_kwh: FloatArray
     own_surplus_kw: FloatArray
     hours: float
+    plan: SlotPlan | None = None
 
 
 BatteryStrategy = Callable[[Batteries, BatterySlot, KnownPrices], BatteryOrders]
@@ -140,6 +168,7 @@ def step_prices(
     value_eur_per_kwh: FloatArray,
     wear_eur_per_kwh: float,
     local_fee_eur_per_kwh: FloatArray,
+    export_charge_eur_per_kwh: FloatArray | float = 0.0,
 ) -> FloatArray:
     """Limit prices of the four steps from the value of stored energy.
 
@@ -152,7 +181,9 @@ def step_prices(
     wear_eur_per_kwh : float
         Wear ``w`` per kWh discharged, EUR/kWh.
     local_fee_eur_per_kwh : float64, shape (n_battery,) or ()
-        Fee ``phi`` of the battery's own area, EUR/kWh.
+        What a buyer pays on top, ``phi``, EUR/kWh.
+    export_charge_eur_per_kwh : float64, shape (n_battery,) or float
+        Charge ``g`` on the owner's export, EUR/kWh.
 
     Returns
     -------
@@ -162,8 +193,8 @@ def step_prices(
     pays = value_eur_per_kwh * batteries.eta_charge
     takes = value_eur_per_kwh / batteries.eta_discharge + wear_eur_per_kwh
     prices = np.empty((len(Step), len(batteries)))
-    prices[Step.CHARGE_OWN] = pays
+    prices[Step.CHARGE_OWN] = pays + export_charge_eur_per_kwh
     prices[Step.CHARGE_MARKET] = pays - local_fee_eur_per_kwh
     prices[Step.DISCHARGE_OWN] = takes - local_fee_eur_per_kwh
-    prices[Step.DISCHARGE_MARKET] = takes
+    prices[Step.DISCHARGE_MARKET] = takes + export_charge_eur_per_kwh
     return prices

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 
 from tricell.simulators.battery_orders import BatteryStrategy
+from tricell.simulators.energy_plan import Outlook
+from tricell.simulators.population import Batteries, FloatArray
+from tricell.simulators.strategies.bill_saving import (
+    BillSaving,
+    bill_saving_orders,
+    bill_saving_values,
+)
 from tricell.simulators.strategies.price_band import PriceBand, price_band_orders
 from tricell.simulators.strategies.self_consumption import (
     SelfConsumption,
     self_consumption_orders,
 )
 
-BatteryStrategyParameters = Annotated[SelfConsumption | PriceBand, Field(discriminator="kind")]
+BatteryStrategyParameters = Annotated[
+    SelfConsumption | PriceBand | BillSaving, Field(discriminator="kind")
+]
 """Parameters of any strategy, told apart by ``kind``."""
 
+Planner = Callable[[Batteries, Outlook, int], FloatArray]
+"""``planner(batteries, outlook, slots)`` values stored energy at the end of the first slots."""
 
-def make_strategy(parameters: SelfConsumption | PriceBand) -> BatteryStrategy:
+
+def make_strategy(parameters: SelfConsumption | PriceBand | BillSaving) -> BatteryStrategy:
     """Bind parameters to the strategy they belong to.
 
     Parameters
     ----------
-    parameters : SelfConsumption or PriceBand
+    parameters : SelfConsumption, PriceBand or BillSaving
         Validated parameters.
 
     Returns
@@ -36,3 +49,23 @@ def make_strategy(parameters: SelfConsumption | PriceBand) -> BatteryStrategy:
             return partial(self_consumption_orders, parameters)
         case PriceBand():
             return partial(price_band_orders, parameters)
+        case BillSaving():
+            return partial(bill_saving_orders, parameters)
+
+
+def make_planner(parameters: SelfConsumption | PriceBand | BillSaving) -> Planner | None:
+    """Bind parameters to the planner of their strategy.
+
+    Parameters
+    ----------
+    parameters : SelfConsumption, PriceBand or BillSaving
+        Validated parameters.
+
+    Returns
+    -------
+    Planner or None
+        None for strategies that do not plan ahead.
+    """
+    if isinstance(parameters, BillSaving):
+        return partial(bill_saving_values, parameters)
+    return None

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tricell.markets.charge import EnergyRates, Source
 from tricell.simulators.battery import apply_power, own_surplus_of_batteries
 from tricell.simulators.battery_orders import BatterySlot, BatteryStrategy, KnownPrices
+from tricell.simulators.look_ahead import DayPlans, LookAhead
 from tricell.simulators.messages import StorageNow
 from tricell.simulators.population import Batteries
 from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
@@ -28,6 +30,56 @@ class PriceSeries:
 
 
 @dataclass(frozen=True)
+class StorageRates:
+    """What owners of batteries pay per kWh on top of prices, EUR/kWh.
+
+    Arrays of shape (T, n_battery), with the length 1 on an axis along which they do not change.
+
+    Attributes
+    ----------
+    fee : on energy from inside the battery's own area.
+    imported : on every kWh that the owner imports, wherever it was bought.
+    exported : on every kWh that the owner exports; negative where it earns.
+    """
+
+    fee: Floats
+    imported: Floats
+    exported: Floats
+
+
+def storage_rates(
+    rates: EnergyRates,
+    *,
+    area_level: NDArray[np.int64],
+    agent_area: NDArray[np.int64],
+    battery_agent: NDArray[np.int64],
+) -> StorageRates:
+    """Return what the owners of batteries pay per kWh.
+
+    Parameters
+    ----------
+    rates : EnergyRates
+        Network charges per kWh of all agents.
+    area_level : int64, shape (n_area,)
+        Level of every area, 1 microgrid to 3 multi-cell.
+    agent_area : int64, shape (n_agent,)
+        Area of every agent.
+    battery_agent : int64, shape (n_battery,)
+        Owner of every battery.
+    """
+    source = area_level[agent_area[battery_agent]] - 1 + Source.MICROGRID
+
+    def of_owners(rate: Floats) -> Floats:
+        return rate if rate.shape[1] == 1 else rate[:, battery_agent]
+
+    return StorageRates(
+        fee=rates.by_source[:, source],
+        imported=of_owners(rates.imported),
+        exported=of_owners(rates.exported),
+    )
+
+
+@dataclass(frozen=True)
 class StorageSettings:
     """What the storage simulator is set up with.
 
@@ -37,16 +89,38 @@ class StorageSettings:
     names : name of each battery.
     strategy : turns states and prices into orders.
     prices : prices that the strategies know.
-    local_fee : network fee of each battery's own area, EUR/kWh.
+    rates : what the owners pay on top.
     first_slot_of_day : slots between midnight UTC and the start of the run.
+    look_ahead : what a strategy that plans ahead foresees; None for all others.
     """
 
     batteries: Batteries
     names: tuple[str, ...]
     strategy: BatteryStrategy
     prices: PriceSeries
-    local_fee: Floats
+    rates: StorageRates
     first_slot_of_day: int
+    look_ahead: LookAhead | None = None
+
+
+@dataclass(frozen=True)
+class _OwnerPrices:
+    """Prices of the owners of batteries, all charges included."""
+
+    prices: PriceSeries
+    rates: StorageRates
+
+    def retail_part(self, first: int, end: int) -> Floats:
+        """Return all-in retail prices, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
+        return self.prices.retail[first:end, None] + _part(self.rates.imported, first, end)
+
+    def earned_part(self, first: int, end: int) -> Floats:
+        """Return what exports earn, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
+        return self.prices.feed_in[first:end, None] - _part(self.rates.exported, first, end)
+
+
+def _part(rate: Floats, first: int, end: int) -> Floats:
+    return rate if len(rate) == 1 else rate[first:end]
 
 
 class StorageSimulator(SlotSimulator[StorageSettings]):
@@ -65,10 +139,19 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         """Set up the fleet."""
         self._batteries, self._names = settings.batteries, settings.names
         self._strategy, self._prices = settings.strategy, settings.prices
-        self._local_fee = settings.local_fee
+        self._rates = settings.rates
         self._first_slot_of_day = settings.first_slot_of_day
         self._slots_per_day = 86_400 // self.step_s
         self._soc_kwh = settings.batteries.soc0_kwh.copy()
+        self._plans: DayPlans | None = None
+        if settings.look_ahead is not None:
+            self._plans = DayPlans(
+                settings.batteries,
+                settings.look_ahead,
+                _OwnerPrices(settings.prices, settings.rates),
+                hours=self.step_s / 3600.0,
+                first_slot_of_day=settings.first_slot_of_day,
+            )
 
     def child_kinds(self) -> Sequence[ChildKind]:
         """One child per battery."""
@@ -87,6 +170,7 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
             soc_kwh=self._soc_kwh,
             own_surplus_kw=own_surplus_of_batteries(self._batteries, surplus),
             hours=hours,
+            plan=None if self._plans is None else self._plans.of_slot(slot),
         )
         orders = self._strategy(self._batteries, state, self._known_prices(slot))
         self.outputs = {
@@ -96,14 +180,18 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         }
 
     def _known_prices(self, slot: int) -> KnownPrices:
-        retail = self._prices.retail
         since_midnight = (slot + self._first_slot_of_day) % self._slots_per_day
         day_start, day_end = slot - since_midnight, slot - since_midnight + self._slots_per_day
         day_start = max(day_start, 0)
+        imported = _part(self._rates.imported, slot, slot + 1)[0]
+        day_retail = self._prices.retail[day_start:day_end]
+        if self._rates.imported.any():
+            day_retail = day_retail[:, None] + _part(self._rates.imported, day_start, day_end)
         return KnownPrices(
-            retail_eur_per_kwh=float(retail[slot]),
+            retail_eur_per_kwh=float(self._prices.retail[slot]) + imported,
             feed_in_eur_per_kwh=float(self._prices.feed_in[slot]),
-            local_fee_eur_per_kwh=self._local_fee,
-            day_retail_eur_per_kwh=retail[day_start:day_end],
+            local_fee_eur_per_kwh=_part(self._rates.fee, slot, slot + 1)[0] + imported,
+            day_retail_eur_per_kwh=day_retail,
             slot_of_day=slot - day_start,
+            export_charge_eur_per_kwh=_part(self._rates.exported, slot, slot + 1)[0],
         )

@@ -14,9 +14,10 @@ out instead of running one of them alone.
 
 If the band is narrower than the losses (:math:`v_{full} > v_{empty}`), buying at :math:`b` to
 sell at :math:`s` loses money. With prices given by the planner :math:`v_{full}` is then lowered
-to :math:`v_{empty}`; with quantiles of a flat day the feed-in price takes the place of
-:math:`b`, which leaves self-consumption and trade with neighbours, but no trade on the retail
-price. The value is never below zero: energy is not worth less in store than thrown away.
+to :math:`v_{empty}`; with quantiles of a flat day the feed-in price (less the owner's charge on
+export) takes the place of :math:`b`, which leaves self-consumption and trade with neighbours, but
+no trade on the retail price. The value is never below zero: energy is not worth less in store
+than thrown away.
 """
 
 from __future__ import annotations
@@ -109,7 +110,11 @@ def price_band_orders(
     value = stored_energy_value(parameters, batteries, slot.soc_kwh, prices)
     return BatteryOrders(
         limit_price_eur_per_kwh=step_prices(
-            batteries, value, parameters.wear_eur_per_kwh, prices.local_fee_eur_per_kwh
+            batteries,
+            value,
+            parameters.wear_eur_per_kwh,
+            prices.local_fee_eur_per_kwh,
+            prices.export_charge_eur_per_kwh,
         ),
         upper_kw=step_quantities(batteries, slot, trades_with_market=True),
     )
@@ -123,17 +128,24 @@ def stored_energy_value(
     value_empty = (sell - parameters.wear_eur_per_kwh) * batteries.eta_discharge
     value_full = buy / batteries.eta_charge
     if parameters.buy_below_eur_per_kwh is None:
-        worth_feed_in = prices.feed_in_eur_per_kwh / batteries.eta_charge
+        earns = prices.feed_in_eur_per_kwh - prices.export_charge_eur_per_kwh
+        worth_feed_in = earns / batteries.eta_charge
         value_full = np.where(value_full > value_empty, worth_feed_in, value_full)
     value_full = np.minimum(value_full, value_empty)
     room = np.clip(1.0 - soc_kwh / batteries.energy_kwh, 0.0, 1.0)
     return np.asarray(np.maximum(value_full + (value_empty - value_full) * room, 0.0))
 
 
-def _band(parameters: PriceBand, prices: KnownPrices) -> tuple[float, float]:
+def _band(
+    parameters: PriceBand, prices: KnownPrices
+) -> tuple[FloatArray | float, FloatArray | float]:
     buy, sell = parameters.buy_below_eur_per_kwh, parameters.sell_above_eur_per_kwh
     if buy is not None and sell is not None:
         return buy, sell
+    if prices.day_retail_eur_per_kwh.ndim > 1:
+        quantiles = [parameters.buy_quantile, parameters.sell_quantile]
+        lowest, highest = np.quantile(prices.day_retail_eur_per_kwh, quantiles, axis=0)
+        return lowest, highest
     ranked = np.sort(prices.day_retail_eur_per_kwh)
     rank = np.linspace(0.0, 1.0, len(ranked))
     low, high = np.interp([parameters.buy_quantile, parameters.sell_quantile], rank, ranked)

@@ -6,15 +6,15 @@ Without a broken grid limit the price :math:`\lambda` of an area lies between th
 values stored energy by what it has in the slot:
 
 .. math::
-   v = (r - \varphi + m) / \eta_c \quad\text{with a surplus, so that the limit of charge\_own
+   v = (r - \varphi + m - g) / \eta_c \quad\text{with a surplus, so that the limit of charge\_own
    is above } r - \varphi
 
    v = \eta_d (f - m - w + \varphi) \quad\text{with a deficit, so that the limit of
    discharge\_own is below } f
 
-where :math:`m` is a small margin that decides ties. No single :math:`v` between :math:`f` and
-:math:`r - \varphi` could do both, and none is needed: a battery has a surplus or a deficit,
-never both, and offers nothing to the market.
+where :math:`m` is a small margin that decides ties and :math:`g` the owner's charge on export.
+No single :math:`v` between :math:`f` and :math:`r - \varphi` could do both, and none is needed: a
+battery has a surplus or a deficit, never both, and offers nothing to the market.
 """
 
 from __future__ import annotations
@@ -69,14 +69,15 @@ def self_consumption_orders(
         ``CHARGE_OWN`` or ``DISCHARGE_OWN`` per battery; the market steps have no quantity.
     """
     fee, margin = prices.local_fee_eur_per_kwh, parameters.priority_margin_eur_per_kwh
+    export_charge = prices.export_charge_eur_per_kwh
     highest_price = prices.retail_eur_per_kwh - fee + margin
     lowest_price = prices.feed_in_eur_per_kwh - margin
     value = np.where(
         slot.own_surplus_kw > 0,
-        highest_price / batteries.eta_charge,
+        (highest_price - export_charge) / batteries.eta_charge,
         batteries.eta_discharge * (lowest_price + fee),
     )
     return BatteryOrders(
-        limit_price_eur_per_kwh=step_prices(batteries, value, 0.0, fee),
+        limit_price_eur_per_kwh=step_prices(batteries, value, 0.0, fee, export_charge),
         upper_kw=step_quantities(batteries, slot, trades_with_market=False),
     )

@@ -1,0 +1,225 @@
+r"""What a kWh in store is worth, from prices and own net power to come.
+
+Seen backwards from the end of the horizon, every slot offers each battery pieces of energy: own
+surplus of :math:`A` kWh at the cost :math:`a` per kWh stored (what selling it would earn), energy
+from the market of :math:`B` at :math:`b` (the all-in retail price), own deficit of :math:`C` at
+the gain :math:`c` per kWh taken from the store, and export of :math:`D` at :math:`d`:
+
+.. math::
+   a = (f_t - g_t + m) / \eta_c, \quad b = (p_t + m) / \eta_c, \quad
+   c = \eta_d (p_t - w - m), \quad d = \eta_d (f_t - g_t - w - m)
+
+with the retail price :math:`p`, feed-in price :math:`f`, export charge :math:`g`, wear :math:`w`
+and a margin :math:`m`, which makes later pieces a little worse, so that of equal pieces the
+battery takes the first. The marginal value :math:`v(s)` of stored energy falls with the filling
+:math:`s`. One step back in time, a piece to charge and a piece to discharge change it to
+
+.. math::
+   v \leftarrow \min(v(s), \max(v(s + A), a)), \qquad
+   v \leftarrow \max(v(s), \min(v(s - C), c))
+
+which is the exact infimal convolution of a convex cost with a linear piece. Values are kept at
+`LEVELS` fillings, straight lines between. Below the reserve of a peak plan a kWh is worth more
+than any energy, so that the reserve is filled in the cheapest slots before it is needed. Local
+prices are not foreseen: what neighbours offer is taken when it is better than the value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tricell.simulators.population import Batteries, BoolArray, FloatArray, IntArray
+
+LEVELS = 17
+"""Fillings at which values are kept: empty, every sixteenth, full."""
+RESERVE_WORTH = 2.0
+"""Value of a kWh below the reserve, in terms of the highest price of the horizon."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of the coming H slots; arrays of shape (H, n_battery) or (H, 1).
+
+    Attributes
+    ----------
+    retail : all-in retail price of each owner, EUR/kWh.
+    earns : what an exported kWh earns, feed-in price less export charge, EUR/kWh.
+    net_kw : own net power of each owner, positive imports; shape (H, n_battery).
+    cap_kw : largest import of each owner; infinite for none.
+    reserve_kwh : least stored energy at the end of each slot; 0 for none.
+    hours : length of a slot, h.
+    """
+
+    retail: FloatArray
+    earns: FloatArray
+    net_kw: FloatArray
+    cap_kw: FloatArray
+    reserve_kwh: FloatArray
+    hours: float
+
+    def __len__(self) -> int:
+        return len(self.net_kw)
+
+
+def stored_energy_values(
+    batteries: Batteries,
+    outlook: Outlook,
+    slots: int,
+    *,
+    wear_eur_per_kwh: float,
+    margin_eur_per_kwh: float,
+) -> FloatArray:
+    """Value stored energy at the end of the first slots of a horizon.
+
+    Parameters
+    ----------
+    batteries : Batteries
+        Ratings.
+    outlook : Outlook
+        Prices and own net power of the horizon. After it, energy is worth the least that it
+        could have earned.
+    slots : int
+        How many slots are wanted, from the first on.
+    wear_eur_per_kwh : float
+        Wear per kWh discharged, EUR/kWh.
+    margin_eur_per_kwh : float
+        By how much later pieces of energy are made worse, EUR/kWh.
+
+    Returns
+    -------
+    float64, shape (slots, LEVELS, n_battery)
+        EUR per kWh stored, at fillings from empty to full, falling and never negative.
+    """
+    pieces = _Pieces.of(batteries, outlook, wear_eur_per_kwh, margin_eur_per_kwh)
+    least_kwh = np.linspace(0.0, 1.0, LEVELS)[:, None] * batteries.energy_kwh
+    values = np.empty((slots, LEVELS, len(batteries)))
+    rest = np.maximum(outlook.earns.min(axis=0), 0.0) / batteries.eta_charge
+    value = np.tile(rest, (LEVELS, 1))
+    for slot in range(len(outlook) - 1, -1, -1):
+        reserve = outlook.reserve_kwh[slot]
+        if reserve.any():
+            value = np.where(least_kwh < reserve, np.maximum(value, pieces.dearest), value)
+        if slot < slots:
+            values[slot] = value
+        value = pieces.one_slot_back(value, slot)
+    return values
+
+
+def value_at(values: FloatArray, filling: FloatArray) -> FloatArray:
+    """Return the value of one more kWh in store at a filling.
+
+    Parameters
+    ----------
+    values : float64, shape (LEVELS, n_battery)
+        Values of a slot from `stored_energy_values`.
+    filling : float64, shape (n_battery,)
+        Stored energy as a share of the capacity; clipped to 0 to 1.
+    """
+    place = np.clip(filling, 0.0, 1.0) * (LEVELS - 1)
+    low = np.minimum(place.astype(np.int64), LEVELS - 2)
+    column = np.arange(values.shape[1])
+    share = place - low
+    return np.asarray(values[low, column] * (1.0 - share) + values[low + 1, column] * share)
+
+
+def filling_worth(values: FloatArray, price: FloatArray) -> FloatArray:
+    """Return the filling up to which one more kWh is worth at least a price.
+
+    Parameters
+    ----------
+    values : float64, shape (LEVELS, n_battery)
+        Values of a slot from `stored_energy_values`.
+    price : float64, shape (n_battery,)
+        EUR per kWh stored.
+
+    Returns
+    -------
+    float64, shape (n_battery,)
+        Share of the capacity, 0 to 1.
+    """
+    count = (values >= price).sum(axis=0)
+    column = np.arange(values.shape[1])
+    above = values[np.clip(count - 1, 0, LEVELS - 1), column]
+    below = values[np.clip(count, 0, LEVELS - 1), column]
+    fall = above - below
+    between = np.divide(above - price, fall, out=np.zeros_like(fall), where=fall > 0)
+    place = np.where((count > 0) & (count < LEVELS), count - 1 + between, count - 1.0)
+    return np.asarray(np.clip(place / (LEVELS - 1), 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The pieces of energy of every slot: sizes in steps between levels, prices per kWh stored."""
+
+    own_steps: FloatArray
+    own_price: FloatArray
+    has_surplus: BoolArray
+    buy_steps: FloatArray
+    buy_price: FloatArray
+    sell_steps: FloatArray
+    sell_price: FloatArray
+    sells: BoolArray
+    kept: FloatArray
+    dearest: float
+    level: IntArray
+    column: IntArray
+
+    @classmethod
+    def of(cls, batteries: Batteries, outlook: Outlook, wear: float, margin: float) -> _Pieces:
+        charge, discharge = batteries.charge_kw, batteries.discharge_kw
+        net, hours = outlook.net_kw, outlook.hours
+        surplus, deficit = np.clip(-net, 0.0, charge), np.clip(net, 0.0, discharge)
+        buys = np.clip(np.minimum(outlook.cap_kw - net, charge) - surplus, 0.0, None)
+        steps_per_kwh = (LEVELS - 1) / batteries.energy_kwh
+        into, out_of = hours * batteries.eta_charge, hours / batteries.eta_discharge
+        own_cost = (outlook.earns + margin) / batteries.eta_charge
+        own_gain = batteries.eta_discharge * (outlook.retail - wear - margin)
+        buy_price = (outlook.retail + margin) / batteries.eta_charge
+        sell_price = batteries.eta_discharge * (outlook.earns - wear - margin)
+        cheapest = np.minimum(own_cost, buy_price).min(axis=0)
+        return cls(
+            own_steps=np.where(net < 0, surplus * into, -deficit * out_of) * steps_per_kwh,
+            own_price=np.where(net < 0, own_cost, own_gain),
+            has_surplus=net < 0,
+            buy_steps=buys * into * steps_per_kwh,
+            buy_price=buy_price,
+            sell_steps=-(discharge - deficit) * out_of * steps_per_kwh,
+            sell_price=sell_price,
+            sells=(sell_price > cheapest).any(axis=1),
+            kept=(1.0 - batteries.self_discharge_per_day) ** (hours / 24.0),
+            dearest=RESERVE_WORTH * float(max(np.max(outlook.retail), 0.0)) + 1.0,
+            level=np.arange(LEVELS)[:, None],
+            column=np.arange(len(batteries)),
+        )
+
+    def one_slot_back(self, value: FloatArray, slot: int) -> FloatArray:
+        """Return the value of stored energy at the start of a slot from that at its end."""
+        moved = self._moved(value, self.buy_steps[slot], -np.inf)
+        value = np.minimum(value, np.maximum(moved, self.buy_price[slot]))
+        surplus, price = self.has_surplus[slot], self.own_price[slot]
+        beyond = np.where(surplus, -np.inf, np.inf)
+        moved = self._moved(value, self.own_steps[slot], beyond)
+        charged = np.minimum(value, np.maximum(moved, price))
+        discharged = np.maximum(value, np.minimum(moved, price))
+        value = np.where(surplus, charged, discharged)
+        if self.sells[slot]:
+            moved = self._moved(value, self.sell_steps[slot], np.inf)
+            value = np.maximum(value, np.minimum(moved, self.sell_price[slot]))
+        return np.maximum(value * self.kept, 0.0)
+
+    def _moved(
+        self, value: FloatArray, steps: FloatArray, beyond: FloatArray | float
+    ) -> FloatArray:
+        """Return the value at every level plus a number of steps; ``beyond`` outside the store."""
+        whole = np.floor(steps)
+        share = steps - whole
+        low = self.level + whole.astype(np.int64)
+        n_battery = len(self.column)
+        flat = value.ravel()
+        first = flat[np.clip(low, 0, LEVELS - 1) * n_battery + self.column]
+        second = flat[np.clip(low + 1, 0, LEVELS - 1) * n_battery + self.column]
+        between = first + (second - first) * share
+        place = self.level + steps
+        return np.where((place < 0) | (place > LEVELS - 1), beyond, between)

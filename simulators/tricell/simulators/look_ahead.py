@@ -1,0 +1,177 @@
+"""What batteries foresee: own net power of their owners, peak plans, and the plan of each day.
+
+The own net power is that of the profiles, without error and without what simulators of third
+parties add. A day's plan is made at its first slot and looks on to noon of the next day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tricell.markets.charge import PeakSignal
+from tricell.simulators.battery import own_surplus_of_batteries
+from tricell.simulators.battery_orders import SlotPlan
+from tricell.simulators.battery_strategies import Planner, make_planner
+from tricell.simulators.energy_plan import Outlook
+from tricell.simulators.household_power import AgentPower
+from tricell.simulators.peak_plan import PeakPlan, plan_peaks
+from tricell.simulators.population import Batteries, FloatArray, IntArray, Population
+from tricell.simulators.strategies.bill_saving import BillSaving
+from tricell.simulators.strategies.price_band import PriceBand
+from tricell.simulators.strategies.self_consumption import SelfConsumption
+
+SLOTS_AT_ONCE = 96
+
+
+@dataclass(frozen=True)
+class LookAhead:
+    """What the storage simulator plans with.
+
+    Attributes
+    ----------
+    planner : values stored energy over a horizon.
+    net_kw : own net power of each battery's owner, its share, kW; shape (T, n_battery).
+    peaks : caps on imports and the reserves that they need; None without a price on power.
+    """
+
+    planner: Planner
+    net_kw: FloatArray
+    peaks: PeakPlan | None
+
+
+class OwnerPrices(Protocol):
+    """Prices of the owners of all batteries over the run."""
+
+    def retail_part(self, first: int, end: int) -> FloatArray:
+        """Return all-in retail prices, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
+
+    def earned_part(self, first: int, end: int) -> FloatArray:
+        """Return what exports earn, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
+
+
+def look_ahead(
+    parameters: SelfConsumption | PriceBand | BillSaving,
+    population: Population,
+    *,
+    first_row: int,
+    month: IntArray,
+    hours: float,
+    signals: Sequence[PeakSignal] = (),
+) -> LookAhead | None:
+    """Foresee what a strategy needs for a run.
+
+    Parameters
+    ----------
+    parameters : SelfConsumption, PriceBand or BillSaving
+        The strategy of all batteries.
+    population : Population
+        The participants.
+    first_row : int
+        Profile row of the first slot.
+    month : int64, shape (T,)
+        Number of the month of every slot; its length is that of the run.
+    hours : float
+        Length of a slot, h.
+    signals : sequence of PeakSignal
+        Prices on the power of the agents.
+
+    Returns
+    -------
+    LookAhead or None
+        None for strategies that do not plan ahead.
+    """
+    planner = make_planner(parameters)
+    if planner is None or not len(population.batteries):
+        return None
+    assert isinstance(parameters, BillSaving)
+    net_kw = own_net_kw(population, first_row, len(month))
+    heeded = signals if parameters.peak_shaving else ()
+    peaks = plan_peaks(population.batteries, net_kw, heeded, month, hours)
+    return LookAhead(planner, net_kw, peaks)
+
+
+def own_net_kw(population: Population, first_row: int, slots: int) -> FloatArray:
+    """Compute the own net power that each battery answers for.
+
+    Parameters
+    ----------
+    population : Population
+        The participants.
+    first_row, slots : int
+        Profile row of the first slot, and number of slots.
+
+    Returns
+    -------
+    float64, shape (slots, n_battery)
+        Load less generation, kW, positive imports; see
+        `tricell.simulators.battery.own_surplus_of_batteries`.
+    """
+    power, batteries = AgentPower(population), population.batteries
+    net_kw = np.empty((slots, len(batteries)))
+    for first in range(0, slots, SLOTS_AT_ONCE):
+        count = min(SLOTS_AT_ONCE, slots - first)
+        block = power.block(first_row + first, count)
+        surplus = block.p_generation_available_kw - block.p_load_kw
+        for row in range(count):
+            net_kw[first + row] = -own_surplus_of_batteries(batteries, surplus[row])
+    return net_kw
+
+
+class DayPlans:
+    """Makes the plan of each day at its first slot, and tells the plan of a slot.
+
+    Parameters
+    ----------
+    batteries : ratings.
+    foreseen : what is foreseen for the run.
+    prices : of the owners.
+    hours : length of a slot, h.
+    first_slot_of_day : slots between midnight UTC and the start of the run.
+    """
+
+    def __init__(
+        self,
+        batteries: Batteries,
+        foreseen: LookAhead,
+        prices: OwnerPrices,
+        *,
+        hours: float,
+        first_slot_of_day: int,
+    ) -> None:
+        self._batteries, self._foreseen, self._prices = batteries, foreseen, prices
+        self._hours, self._offset = hours, first_slot_of_day
+        self._slots_per_day = round(24.0 / hours)
+        self._first, self._values = 0, np.empty((0, 0, len(batteries)))
+
+    def of_slot(self, slot: int) -> SlotPlan:
+        """Return the plan of a slot; slots are asked for in the order of time."""
+        if not self._first <= slot < self._first + len(self._values):
+            self._plan_day(slot)
+        peaks = self._foreseen.peaks
+        n_battery = len(self._batteries)
+        return SlotPlan(
+            value_eur_per_kwh=self._values[slot - self._first],
+            cap_kw=np.full(n_battery, np.inf) if peaks is None else peaks.caps(slot, slot + 1)[0],
+            reserve_kwh=np.zeros(n_battery) if peaks is None else peaks.reserve_kwh[slot + 1],
+        )
+
+    def _plan_day(self, slot: int) -> None:
+        net_kw, peaks = self._foreseen.net_kw, self._foreseen.peaks
+        left = self._slots_per_day - (slot + self._offset) % self._slots_per_day
+        end = min(slot + left + self._slots_per_day // 2, len(net_kw))
+        none = np.zeros((end - slot, 1))
+        outlook = Outlook(
+            retail=self._prices.retail_part(slot, end),
+            earns=self._prices.earned_part(slot, end),
+            net_kw=net_kw[slot:end],
+            cap_kw=none + np.inf if peaks is None else peaks.caps(slot, end),
+            reserve_kwh=none if peaks is None else peaks.reserve_kwh[slot + 1 : end + 1],
+            hours=self._hours,
+        )
+        wanted = min(left, end - slot)
+        self._first = slot
+        self._values = self._foreseen.planner(self._batteries, outlook, wanted)
