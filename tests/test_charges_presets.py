@@ -11,6 +11,7 @@ import importlib
 import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -38,9 +39,27 @@ from tricell.markets.charges.volumetric import Volumetric
 from tricell.markets.section_14a import module_3_prices
 from tricell.scenarios.charge_choice import ChargeEntry, PresetEntry, expanded
 from tricell.scenarios.command_line import app
+from tricell.scenarios.schema_faults import validated
+from tricell.scenarios.section import Section
+from tricell.scenarios.yaml_tree import Node, parse
+from tricell.scenarios.yaml_tree import Source as YamlSource
 
 PRESETS = known_presets()
 ENTRIES: TypeAdapter[tuple[ChargeEntry, ...]] = TypeAdapter(tuple[ChargeEntry, ...])
+
+
+class Charges(Section):
+    """A file that holds nothing but charges."""
+
+    charges: tuple[ChargeEntry, ...]
+
+
+def written(text: str) -> Node:
+    """The tree of a file with one line."""
+    node, faults = parse(text, YamlSource("mine.yaml", Path(), (text,)))
+    assert node is not None
+    assert not faults
+    return node
 
 
 def choices() -> Iterator[tuple[str, dict[str, str]]]:
@@ -533,7 +552,8 @@ def test_a_wrong_preset_is_refused_with_what_there_is(
     [
         ({"kind": "volumetrc"}, "union_tag_invalid"),
         ({"rate_eur_per_kwh": 0.1}, "union_tag_not_found"),
-        ({"preset": "nl_flat", "kind": "fixed"}, "extra_forbidden"),
+        ({"preset": "nl_flat", "kind": "fixed"}, "scenario_rule"),
+        ({"preset": "nl_flat", "operatr": "x"}, "extra_forbidden"),
         ({"preset": "nl_flat", "scale": -1}, "greater_than_equal"),
         ({"kind": "volumetric", "rate_eur_per_kwh": -0.1}, "greater_than_equal"),
     ],
@@ -573,6 +593,17 @@ def test_a_wrong_preset_is_refused_from_python_too(
 def test_fields_that_are_no_charge_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(MarketError, match=message):
         charge_of(fields)
+
+
+def test_a_wrong_field_of_a_preset_is_told_the_fields_of_presets_only() -> None:
+    _, (fault,) = validated(written("charges: [{preset: nl_flat, operatr: x}]"), Charges)
+    assert fault.allowed == "fields preset, operator, level, year, scale, customers"
+    assert fault.suggestion == "did you mean `operator`?"
+
+
+def test_a_missing_kind_is_told_the_names_of_all_charges() -> None:
+    _, (fault,) = validated(written("charges: [{rate_eur_per_kwh: 0.1}]"), Charges)
+    assert all(name in fault.allowed for name in known_charges())
 
 
 # --- the list ---

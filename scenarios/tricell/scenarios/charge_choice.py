@@ -14,7 +14,7 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from tricell.errors import MarketError
 from tricell.markets.charge import Charge
@@ -33,10 +33,18 @@ WORDS_SHOWN = 8
 MORE = "`tricell list charges` shows all"
 
 
+def _told_by_preset(schema: dict[str, Any]) -> None:
+    """Say in the JSON Schema that the field `preset` tells these entries from charges."""
+    here = dict.fromkeys(known_presets(), "#/$defs/PresetEntry")
+    schema["discriminator"] = {"propertyName": "preset", "mapping": here}
+
+
 class PresetEntry(Section):
     """A published tariff by its name."""
 
-    preset: str
+    model_config = ConfigDict(json_schema_extra=_told_by_preset)
+
+    preset: Annotated[str, Field(json_schema_extra={"enum": list(known_presets())})]
     """Name of the preset, as `tricell list charges` shows it."""
     operator: str | None = None
     """Network operator, where the preset has several (that of the preset)."""
@@ -48,6 +56,18 @@ class PresetEntry(Section):
     """Multiplies all of its rates (1)."""
     customers: tuple[str, ...] = ()
     """Classes that pay it, where the preset does not say who does (all)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_no_charge(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "kind" in value:
+            raise broken_rule(
+                "an entry is either a charge or a preset, this one is both",
+                at=("kind",),
+                allowed="`kind` with the parameters of a charge, or `preset`",
+                suggestion="remove `kind` or `preset`",
+            )
+        return value
 
     @model_validator(mode="after")
     def _exists(self) -> Self:
@@ -99,8 +119,10 @@ class PresetEntry(Section):
             self.charges()
         except MarketError as error:
             raise broken_rule(
-                f"the preset `{self.preset}` cannot be limited to customers: {error}",
+                f"the preset `{self.preset}` cannot be limited to customers: a charge in it holds "
+                "for everybody",
                 at=("customers",),
+                allowed="no such field",
                 suggestion="remove `customers`",
             ) from error
 
@@ -126,11 +148,11 @@ if TYPE_CHECKING:
     ChargeEntry = Charge | PresetEntry
 else:
     ChargeEntry = Annotated[
-        Annotated[PresetEntry, Tag("preset entry")]
-        | Annotated[
+        Annotated[
             Annotated[reduce(or_, charge_classes()), Field(discriminator="kind")],
             Tag("charge entry"),
-        ],
+        ]
+        | Annotated[PresetEntry, Tag("preset entry")],
         Discriminator(_sort_of_entry),
     ]
     """Parameters of any charge, third parties' included, or a preset."""
