@@ -284,7 +284,6 @@ def test_three_levels_match_and_charge_as_in_case_mk19() -> None:
         areas,
         ClearedBlock(
             p_net_kw=(load - clearing.accepted_kw)[None, :],
-            net_import_kw=clearing.net_import_kw[None, :],
             area_price=clearing.area_price[None, :],
             agent_price=clearing.node_price[orders.node][None, :],
             retail_price=np.array([retail]),

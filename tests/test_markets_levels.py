@@ -15,12 +15,14 @@ from tests.strategies import (
     FEE_OF_LEVEL,
     GridModel,
     joint_problem,
+    level_rates,
     planned_model,
     trade_prices,
     unloaded_limits,
 )
 
 from tricell.grid_models.arrays import sum_by_key
+from tricell.markets.charge import Source
 from tricell.markets.joint_market import Clearing, JointMarket
 from tricell.markets.joint_model import JointProblem
 from tricell.markets.level_markets import LevelMarkets, MarketDesign, NetworkMode, SlotDemand
@@ -32,7 +34,7 @@ from tricell.markets.mechanisms.mid_market_rate import MidMarketRate
 from tricell.markets.mechanisms.uniform_price import UniformPrice
 from tricell.markets.meter_orders import MeterOrders, MeterState
 from tricell.markets.orders import OrderBook, OrderColumns, OrderKind
-from tricell.markets.settlement import TradingAreas
+from tricell.markets.settlement import ClearedBlock, TradingAreas
 from tricell.simulators.battery_orders import Step
 
 Floats = NDArray[np.float64]
@@ -245,12 +247,27 @@ def test_every_mechanism_balances_money_and_keeps_bounds(kind: str, network: Net
         elif network != "none":
             assert_limits(slot)
     for place, _ in cases(tight=True):
-        assert_money([slot.trade for slot in slots if slot.place is place])
+        assert_money(place, [slot for slot in slots if slot.place is place])
 
 
-def assert_money(trades: list[LevelTrade]) -> None:
+def block_of(place: Village, slots: list[Slot]) -> ClearedBlock:
+    """Return what the recorder knows of some slots beside their trades."""
+    fee = np.array([FEE_OF_LEVEL[int(level)] for level in place.areas.level])
+    return ClearedBlock(
+        p_net_kw=np.array([physical_kwh(slot) for slot in slots]) / HOURS,
+        area_price=np.array([slot.clearing.area_price for slot in slots]),
+        agent_price=np.zeros((len(slots), len(place.agent_node))),
+        retail_price=np.full(len(slots), RETAIL),
+        feed_in_price=np.full(len(slots), FEED_IN),
+        hours=HOURS,
+        rates=level_rates(place.areas, fee),
+    )
+
+
+def assert_money(place: Village, slots: list[Slot]) -> None:
     """What agents pay is what the others receive, slot by slot and part by part."""
-    money = settle_level_trades(trades)
+    trades = [slot.trade for slot in slots]
+    money = settle_level_trades(trades, place.areas, block_of(place, slots))
     sides = (
         money.agents_eur,
         money.retailer_eur,
@@ -262,7 +279,7 @@ def assert_money(trades: list[LevelTrade]) -> None:
     assert sum(part.sum() for part in parts) == pytest.approx(-money.agents_eur.sum(), abs=1e-9)
     surplus = sum(trade.operator_surplus for trade in trades)
     assert money.market_operator_eur.sum() == pytest.approx(surplus, abs=1e-9)
-    fees = sum(float(trade.area_network.sum()) for trade in trades)
+    fees = money.areas.network_charge_eur.sum()
     cost = sum(trade.redispatch_cost for trade in trades)
     assert money.network_operator_eur.sum() == pytest.approx(fees - cost, abs=1e-9)
     np.testing.assert_allclose(money.bought_p2p_kwh.sum(), money.sold_p2p_kwh.sum(), atol=1e-9)
@@ -288,7 +305,7 @@ def physical_kwh(slot: Slot) -> Floats:
 
 def contract_kwh(trade: LevelTrade) -> Floats:
     """Net purchase of every agent, from peers and the retailer."""
-    return trade.bought_p2p + trade.bought_retail - trade.sold_p2p - trade.sold_retail
+    return np.asarray((trade.bought - trade.sold).sum(axis=0))
 
 
 def assert_contract_and_change_are_physical(slot: Slot) -> None:
@@ -352,7 +369,7 @@ def test_limits_of_the_tight_villages_bind() -> None:
     assert any(slot.trade.redispatch_moved > 0.1 for slot in slots)
     free = cleared(mechanism, "none", tight=True)
     for slot, unlimited in zip(slots, free, strict=True):
-        np.testing.assert_array_equal(slot.trade.energy_p2p, unlimited.trade.energy_p2p)
+        np.testing.assert_array_equal(slot.trade.energy_bought, unlimited.trade.energy_bought)
 
 
 # --- against the joint optimum ---
@@ -381,8 +398,8 @@ def test_without_any_market_and_network_trade_gains_nothing() -> None:
     for tight in (False, True):
         for slot in cleared(None, "none", tight=tight):
             assert slot.trade.gain == pytest.approx(0.0, abs=1e-12)
-            np.testing.assert_array_equal(slot.trade.bought_p2p, 0.0)
-            np.testing.assert_array_equal(slot.trade.network, 0.0)
+            np.testing.assert_array_equal(slot.trade.bought[: Source.RETAIL], 0.0)
+            np.testing.assert_array_equal(slot.trade.energy_bought, 0.0)
             assert slot.trade.redispatch_moved == pytest.approx(0.0, abs=1e-9)
 
 
@@ -405,7 +422,7 @@ def test_the_same_slot_gives_the_same_bits(network: NetworkMode) -> None:
     once, again = runs
     for one, two in zip(once, again, strict=True):
         assert one.clearing.accepted_kw.tobytes() == two.clearing.accepted_kw.tobytes()
-        assert one.trade.energy_p2p.tobytes() == two.trade.energy_p2p.tobytes()
+        assert one.trade.energy_bought.tobytes() == two.trade.energy_bought.tobytes()
         assert one.trade.gain == two.trade.gain
 
 

@@ -46,7 +46,6 @@ def settled(case: MarketCase) -> tuple[TradingAreas, ClearedBlock, Settlement]:
         p_net_kw=np.stack(
             [net_of_agents(case, s, c) for s, c in zip(case.slots, clearings, strict=True)]
         ),
-        net_import_kw=np.stack([one.net_import_kw for one in clearings]),
         area_price=np.stack([one.area_price for one in clearings]),
         agent_price=np.stack([one.node_price[node] for one in clearings]),
         retail_price=np.array([slot.retail for slot in case.slots]),
@@ -91,12 +90,13 @@ def test_postings_add_up_to_zero_and_every_kilowatt_hour_is_counted_once(case: M
     traded = bill.areas.traded_kwh.sum()
     assert bill.bought_p2p_kwh.sum() == pytest.approx(traded, abs=KWH)
     assert bill.sold_p2p_kwh.sum() == pytest.approx(traded, abs=KWH)
-    top = block.net_import_kw[:, 0] * HOURS
+    top = block.p_net_kw.sum(axis=1) * HOURS
     assert bill.bought_retail_kwh.sum() == pytest.approx(np.maximum(top, 0.0).sum(), abs=KWH)
     assert bill.sold_retail_kwh.sum() == pytest.approx(np.maximum(-top, 0.0).sum(), abs=KWH)
     assert bill.network.sum() == pytest.approx(bill.areas.network_charge_eur.sum(), abs=EUR)
     assert (bill.areas.traded_kwh >= 0.0).all()
-    np.testing.assert_allclose(bill.areas.residual_kwh, np.abs(block.net_import_kw) * HOURS)
+    net = block.p_net_kw @ areas.within.toarray()
+    np.testing.assert_allclose(bill.areas.residual_kwh, np.abs(net) * HOURS, atol=1e-9)
     assert areas.parent[0] == -1
 
 
@@ -161,7 +161,6 @@ def one_area(p_net_kw: list[float], price: float, fee: float) -> Settlement:
         areas,
         ClearedBlock(
             p_net_kw=net,
-            net_import_kw=net.sum(axis=1, keepdims=True),
             area_price=np.array([[price]]),
             agent_price=np.full_like(net, price),
             retail_price=np.array([0.32]),

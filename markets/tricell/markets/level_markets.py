@@ -296,13 +296,17 @@ class LevelMarkets:
         cost += float(market.retail_eur.sum() + market.network_eur.sum()) + retail
         alone = self._cost_alone(demand, rows)
         bought_retail = by_agent(market.bought_retail_kwh)
+        (bought, paid), (sold, got) = self._by_source(market, 1.0), self._by_source(market, -1.0)
+        bought[Source.RETAIL] = bought_retail
+        sold[Source.RETAIL] = by_agent(market.sold_retail_kwh)
         return LevelTrade(
-            bought=self._by_source(market, 1.0, bought_retail),
-            sold=self._by_source(market, -1.0, by_agent(market.sold_retail_kwh)),
-            energy_bought=by_agent(market.energy_eur, 1.0),
-            energy_sold=-by_agent(market.energy_eur, -1.0),
+            bought=bought,
+            sold=sold,
+            energy_bought=paid,
+            energy_sold=-got,
             energy_retail=bought_retail * (demand.retail_price - demand.retail_charge),
             export=by_agent(market.retail_eur, -1.0),
+            moved=by_agent(rows.side * change),
             redispatch=by_agent(moved),
             area_traded=market.area_traded_kwh,
             area_residual=market.area_residual_kwh,
@@ -316,17 +320,17 @@ class LevelMarkets:
             unfinished=sum("not converged" in each.result.flags for each in market.markets),
         )
 
-    def _by_source(self, market: LocalFirstResult, side: float, retail: Floats) -> Floats:
-        """Energy that each agent bought or sold, by `Source`, kWh, shape (4, agents)."""
+    def _by_source(self, market: LocalFirstResult, side: float) -> tuple[Floats, Floats]:
+        """Energy that each agent traded on one side and its payment, by `Source`, (4, agents)."""
         meters, n_agent = self._meters, len(self._agent_names)
-        found = np.zeros((len(Source), n_agent))
+        energy, paid = np.zeros((len(Source), n_agent)), np.zeros((len(Source), n_agent))
         for each in market.markets:
             chosen = each.orders.side == side
             agent = meters.agent[each.rows[chosen]]
-            level = int(self._areas.level[each.area])
-            found[level - 1] += sum_by_key(agent, each.taken_kwh[chosen], n_agent)
-        found[Source.RETAIL] = retail
-        return found
+            source = int(self._areas.level[each.area]) - 1
+            energy[source] += sum_by_key(agent, each.taken_kwh[chosen], n_agent)
+            paid[source] += sum_by_key(agent, each.result.payment_eur[chosen], n_agent)
+        return energy, paid
 
     def _cost_alone(self, demand: SlotDemand, rows: Orders) -> float:
         """Cost of supply without any trade: everybody alone with the retailer."""

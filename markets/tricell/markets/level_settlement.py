@@ -1,9 +1,9 @@
 """Who pays what to whom where the levels are cleared one after the other.
 
 The markets themselves say what is paid for traded energy (`local_first`). Here their slots become
-a `Settlement`: what agents pay, less what the retailer gets for his energy and the market
-operators keep as surplus, goes to the network operator, who also bears what redispatch costs.
-Every slot's payments add up to zero.
+the trades that `tricell.markets.settlement.book` writes down: buyers pay and sellers are paid by
+the operator of their market, who keeps what is left over; the network operator gets network
+charges and bears what redispatch costs. Every slot's payments add up to zero.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tricell.markets.settlement import AreaTrade, Settlement
+from tricell.markets.charge import Source
+from tricell.markets.settlement import (
+    Billing,
+    ClearedBlock,
+    Settlement,
+    SlotTrades,
+    TradingAreas,
+    book,
+)
 
 Floats = NDArray[np.float64]
 
@@ -25,9 +33,14 @@ class LevelTrade:
 
     Attributes
     ----------
-    bought_p2p, sold_p2p, bought_retail, sold_retail : kWh per agent.
-    energy_p2p, energy_retail, export, network, redispatch : EUR per agent, positive pays.
-    area_traded, area_residual, area_network : kWh, kWh and EUR per area.
+    bought, sold : kWh by where it was traded (`Source`), shape (4, agents).
+    energy_bought, energy_sold : EUR paid to and received from peers for it, the same shape; zero
+        in the row of the retailer.
+    energy_retail : EUR per agent for energy from the retailer, without network charges.
+    export : EUR per agent for energy sold to the retailer, negative where it is paid for.
+    moved : kWh per agent by which more is consumed than was bought.
+    redispatch : EUR per agent for that, positive pays.
+    area_traded, area_residual : kWh per area.
     operator_surplus : EUR that stays with the market operators; negative is a deficit.
     redispatch_moved : kWh by which the schedule was changed.
     redispatch_cost : EUR that this costs the network operator.
@@ -38,18 +51,16 @@ class LevelTrade:
     unfinished : markets that did not converge.
     """
 
-    bought_p2p: Floats
-    sold_p2p: Floats
-    bought_retail: Floats
-    sold_retail: Floats
-    energy_p2p: Floats
+    bought: Floats
+    sold: Floats
+    energy_bought: Floats
+    energy_sold: Floats
     energy_retail: Floats
     export: Floats
-    network: Floats
+    moved: Floats
     redispatch: Floats
     area_traded: Floats
     area_residual: Floats
-    area_network: Floats
     operator_surplus: float
     redispatch_moved: float
     redispatch_cost: float
@@ -60,42 +71,51 @@ class LevelTrade:
     unfinished: int
 
 
-def settle_level_trades(trades: Sequence[LevelTrade]) -> Settlement:
+def settle_level_trades(
+    trades: Sequence[LevelTrade],
+    areas: TradingAreas,
+    block: ClearedBlock,
+    billing: Billing | None = None,
+) -> Settlement:
     """Settle consecutive slots.
 
     Parameters
     ----------
     trades : of each slot.
+    areas : tree and membership.
+    block : the same slots' schedules and prices outside the markets.
+    billing : what is billed beside energy; None for the block's rates alone.
+
+    Raises
+    ------
+    SettlementError
+        If the books do not balance.
     """
+    return book(areas, block, level_trades(trades), billing or Billing())
+
+
+def level_trades(trades: Sequence[LevelTrade]) -> SlotTrades:
+    """Return the trades of consecutive slots as arrays."""
 
     def over_time(name: str) -> Floats:
         return np.array([getattr(trade, name) for trade in trades], dtype=np.float64)
 
-    def per_agent(name: str) -> Floats:
-        return np.asarray(over_time(name).sum(axis=0))
+    def by_source(name: str) -> Floats:
+        return np.stack([getattr(trade, name) for trade in trades], axis=1)
 
-    parts = ("energy_p2p", "energy_retail", "export", "network", "redispatch")
-    paid = {name: over_time(name).sum(axis=1) for name in parts}
-    to_retailer = over_time("redispatch_retail")
-    retailer = paid["energy_retail"] + paid["export"] + to_retailer
-    return Settlement(
-        energy_p2p=per_agent("energy_p2p"),
-        energy_retail=per_agent("energy_retail"),
-        export=per_agent("export"),
-        network=per_agent("network"),
-        congestion=np.zeros_like(trades[0].network),
-        redispatch=per_agent("redispatch"),
-        bought_p2p_kwh=per_agent("bought_p2p"),
-        sold_p2p_kwh=per_agent("sold_p2p"),
-        bought_retail_kwh=per_agent("bought_retail"),
-        sold_retail_kwh=per_agent("sold_retail"),
-        agents_eur=-np.asarray(sum(paid.values())),
-        retailer_eur=retailer,
-        network_operator_eur=paid["network"] + paid["redispatch"] - to_retailer,
-        market_operator_eur=paid["energy_p2p"],
-        retail_import_kwh=over_time("bought_retail").sum(axis=1),
-        retail_export_kwh=over_time("sold_retail").sum(axis=1),
-        areas=AreaTrade(
-            over_time("area_traded"), over_time("area_residual"), over_time("area_network")
-        ),
+    bought_eur, sold_eur = by_source("energy_bought"), by_source("energy_sold")
+    bought_eur[Source.RETAIL] = over_time("energy_retail")
+    sold_eur[Source.RETAIL] = -over_time("export")
+    return SlotTrades(
+        bought_kwh=by_source("bought"),
+        sold_kwh=by_source("sold"),
+        bought_eur=bought_eur,
+        sold_eur=sold_eur,
+        congestion=np.zeros((0, bought_eur.shape[2])),
+        redispatch=over_time("redispatch"),
+        moved_kwh=over_time("moved"),
+        redispatch_retail=over_time("redispatch_retail"),
+        operator_keeps=True,
+        area_traded_kwh=over_time("area_traded"),
+        area_residual_kwh=over_time("area_residual"),
     )

@@ -150,6 +150,9 @@ class World:
             voltage_breach_eur_per_pu2_h=problem.voltage_breach_eur_per_pu2_h,
             limits=self.limits,
             rates=self.rates,
+            charges=self.charges,
+            calendar=self.calendar,
+            customers=self.customers,
         )
 
 

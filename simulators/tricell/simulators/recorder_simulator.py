@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from tricell.grid_models.arrays import sum_by_key, take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
-from tricell.markets.charge import EnergyRates
+from tricell.markets.charge import Calendar, Charge, Customers, EnergyRates
 from tricell.markets.level_settlement import LevelTrade, settle_level_trades
-from tricell.markets.settlement import ClearedBlock, Settlement, TradingAreas, settle
+from tricell.markets.settlement import Billing, ClearedBlock, Settlement, TradingAreas, settle
 from tricell.simulators.battery import apply_power
 from tricell.simulators.grid_simulator import (
     FLOW_BREACH_TOLERANCE_KW,
@@ -57,6 +57,9 @@ class RecorderLayout:
     flow_breach_eur_per_kwh, voltage_breach_eur_per_pu2_h : prices of breaches.
     limits : what the AC power flow is held against.
     rates : network charges per kWh of every slot.
+    charges : network charges; without any, the rates are billed as one.
+    calendar, customers : the slots, and who is billed; needed where there are charges.
+    levy_eur_per_kwh : levies in the price of energy from the retailer.
     """
 
     grid: ElectricalGrid
@@ -71,6 +74,10 @@ class RecorderLayout:
     voltage_breach_eur_per_pu2_h: float
     limits: OperatingLimits
     rates: EnergyRates = field(default_factory=EnergyRates.of)
+    charges: tuple[Charge, ...] = ()
+    calendar: Calendar | None = None
+    customers: Customers | None = None
+    levy_eur_per_kwh: float = 0.0
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -355,21 +362,25 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         area: Mapping[str, NDArray[Any]],
         slot: Mapping[str, NDArray[Any]],
     ) -> Settlement:
-        if self._trades:
-            return settle_level_trades(self._trades)
-        return settle(
-            self.layout.areas,
-            ClearedBlock(
-                p_net_kw=agent["p_net"],
-                net_import_kw=area["p_import"],
-                area_price=area["price"],
-                agent_price=agent["price"],
-                retail_price=slot["retail_price"],
-                feed_in_price=slot["feed_in_price"],
-                hours=self.layout.hours,
-                rates=self.layout.rates.part(self.slots_done - self._row, self._row),
-            ),
+        layout, rows = self.layout, self._row
+        first = self.slots_done - rows
+        block = ClearedBlock(
+            p_net_kw=agent["p_net"],
+            area_price=area["price"],
+            agent_price=agent["price"],
+            retail_price=slot["retail_price"],
+            feed_in_price=slot["feed_in_price"],
+            hours=layout.hours,
+            rates=layout.rates.part(first, rows),
+            wholesale_price=slot["wholesale_price"],
+            area_loss_kw=area["loss"],
+            first_slot=first,
         )
+        calendar = None if layout.calendar is None else layout.calendar.part(first, rows)
+        billing = Billing(layout.charges, calendar, layout.customers, layout.levy_eur_per_kwh)
+        if self._trades:
+            return settle_level_trades(self._trades, layout.areas, block, billing)
+        return settle(layout.areas, block, billing)
 
     def _binding(self, raw: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
         """Find what stands closest to its limit in each slot, if it stands at it."""
