@@ -3,7 +3,7 @@
 For customer n with the bills b_n before and a_n after, both scaled to a year of 8760 h::
 
     change_n  = a_n - b_n                      EUR/yr, positive pays more
-    percent_n = 100 change_n / |b_n|           undefined where |b_n| < 1 EUR/yr
+    percent_n = 100 change_n / b_n             undefined where b_n < 1 EUR/yr
 
 A customer is better or worse off from one cent per year on. Hit hard is who is worse off by more
 than 10 % and more than 100 EUR/yr, both.
@@ -17,13 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tricell.results.charge_indicators import share_clearly_worse
+
 MATTERS_EUR = 0.01
 """A change below this per year counts as none."""
 SMALL_BILL_EUR = 1.0
 """Bills below this per year have no change in percent."""
-HARD_PERCENT = 10.0
-HARD_EUR = 100.0
-"""From these changes on, both, a customer is hit hard; percent and EUR/yr."""
 LARGEST = 5
 """How many of the largest losers are named."""
 ALL = "all"
@@ -105,21 +104,9 @@ def percent_change(before: NDArray[np.float64], after: NDArray[np.float64]) -> N
     ----------
     before, after : EUR/yr, shape (N,).
     """
-    size = np.abs(before)
-    known = size >= SMALL_BILL_EUR
-    shares = np.divide(after - before, size, out=np.full(len(before), np.nan), where=known)
+    known = before >= SMALL_BILL_EUR
+    shares = np.divide(after - before, before, out=np.full(len(before), np.nan), where=known)
     return np.asarray(100.0 * shares, np.float64)
-
-
-def is_hit_hard(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return who is worse off by more than 10 % and more than 100 EUR/yr, shape (N,).
-
-    Parameters
-    ----------
-    before, after : EUR/yr, shape (N,).
-    """
-    change = after - before
-    return (change > HARD_EUR) & (change > HARD_PERCENT / 100.0 * np.abs(before))
 
 
 def winners_and_losers(
@@ -172,7 +159,7 @@ def _class_change(group: str, yearly: pd.DataFrame) -> ClassChange:
         p90_eur=float(high),
         mean_percent=_known(of_sum),
         median_percent=_known(np.nanmedian(percent)) if np.isfinite(percent).any() else None,
-        hard_share=float(is_hit_hard(before, after).mean()),
+        hard_share=share_clearly_worse(after, before, 1.0) or 0.0,
     )
 
 

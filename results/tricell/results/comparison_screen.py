@@ -11,7 +11,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from tricell.results.bill_changes import HARD_EUR, HARD_PERCENT, WinnersLosers
+from tricell.results.bill_changes import WinnersLosers
+from tricell.results.charge_indicators import WORSE_EUR_PER_YEAR, WORSE_PERCENT
 from tricell.results.comparison import AgentChange, BillChange, ComparedRun, Comparison, FigureRow
 from tricell.results.layout import RUN_SCOPE
 
@@ -53,8 +54,8 @@ def print_winners(winners: WinnersLosers, pair: str, console: Console) -> None:
     _print_section(console, title, _class_table(winners))
     days = winners.year_share * 365.0
     note = (
-        f" {days:,.4g} days, scaled to a year. hard: worse by more than {HARD_PERCENT:g} % and "
-        f"more than {HARD_EUR:g} EUR/yr."
+        f" {days:,.4g} days, scaled to a year. hard: worse by more than {WORSE_PERCENT:g} % and "
+        f"more than {WORSE_EUR_PER_YEAR:g} EUR/yr."
     )
     console.print(Text(note, style="dim"))
     if winners.largest_losers:

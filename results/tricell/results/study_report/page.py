@@ -1,0 +1,277 @@
+"""The page of a study's report: one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tricell.results.study_layout import CLOSURES
+from tricell.results.study_report.data import AXES, AXIS_LABELS, CLOSURE_LABELS, StudyData
+from tricell.results.study_report.style import ReportFigure, signed
+from tricell.results.study_report.tables import ReportTable, sensitivity_rows, varied_axes
+
+TEMPLATE = "page.html.j2"
+UNKNOWN = "–"
+SECTIONS: Sequence[tuple[str, str, Sequence[str]]] = (
+    ("revenue", "Revenue and rates", ("T1", "T2", "F10", "F5")),
+    ("bills", "Bills and fairness", ("T3", "F1", "F2", "T4", "F6")),
+    ("grid", "Grid", ("T5", "F3", "F4", "F7", "F8")),
+    ("market", "Market", ("F9",)),
+    ("figures", "Key figures and sensitivity", ("T6", "T7")),
+    ("parameters", "Parameters", ("T8",)),
+)
+CLOSURE_TEXTS: Mapping[str, str] = {
+    "none": "Rates are solved on the meters of the reference run and its bills are made with "
+    "them; nobody changes anything. What is seen is who is billed otherwise for the same use.",
+    "fixed": "The same rates, but batteries, trades and plants react to them. Rates stay, so "
+    "revenue falls short of what is allowed or exceeds it: the gap.",
+    "resolved": "Rates and reactions follow each other until both stay; then the rates recover "
+    "the allowed revenue on the meters that are billed. Runs that do not settle are named.",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table on the page."""
+
+    text: str
+    is_number: bool
+
+
+@dataclass(frozen=True)
+class PagePart:
+    """A table or a figure on the page; a table has rows, a figure an image if it was drawn."""
+
+    key: str
+    title: str
+    caption: str
+    notes: Sequence[str]
+    headings: Sequence[Cell] = ()
+    rows: Sequence[Sequence[Cell]] = ()
+    image: str = ""
+
+
+def render(
+    data: StudyData,
+    tables: Sequence[ReportTable],
+    figures: Sequence[ReportFigure],
+    drawn: Mapping[str, bytes],
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    drawn : SVG of every figure that was drawn, by its key.
+    """
+    parts = {table.key: _table_part(table) for table in tables}
+    parts |= {figure.key: _figure_part(figure, drawn) for figure in figures}
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        study=data.attrs,
+        findings=findings(data),
+        designs=_designs(data),
+        closures=[(CLOSURE_LABELS[c], CLOSURE_TEXTS[c]) for c in CLOSURES if c in data.closures],
+        sections=[(slug, name, [parts[key] for key in keys]) for slug, name, keys in SECTIONS],
+        runs=_run_facts(data),
+        troubles=_troubles(data),
+        days=f"{data.days:g}",
+        is_year=data.days >= 364,
+        seeds=len(data.seeds),
+        provenance=_provenance(data),
+    )
+
+
+def findings(data: StudyData) -> list[str]:
+    """Say in sentences which design is best and worst by the main measures."""
+    rows = pd.DataFrame(sensitivity_rows(data, data.base)).set_index("design")
+    others = rows.loc[[design for design in data.others if design in rows.index]]
+    if others.empty:
+        return []
+    sentences = []
+    peak = others["Peak change, %"].dropna().astype(float)
+    if len(peak):
+        low, high = str(peak.idxmin()), str(peak.idxmax())
+        sentences.append(
+            f"The peak of the grid connection is lowest under {data.labels[low]} "
+            f"({signed(peak[low])} % against {data.labels[data.reference]}) and highest under "
+            f"{data.labels[high]} ({signed(peak[high])} %)."
+        )
+    gap = rows["Revenue gap, %"].dropna().astype(float)
+    if len(gap):
+        worst = str(gap.abs().idxmax())
+        sentences.append(
+            f"At fixed rates the revenue departs most from what is allowed under "
+            f"{data.labels[worst]}: {signed(gap[worst])} %."
+            if abs(gap[worst]) >= 0.05
+            else "At fixed rates no design departs from the allowed revenue by 0.05 % or more."
+        )
+    hard = others["Hit hard, % of customers"].astype(float)
+    worst, best = str(hard.idxmax()), str(hard.idxmin())
+    sentences.append(
+        "Customers worse off by more than 10 % and more than 100 EUR/yr: most under "
+        f"{data.labels[worst]} ({hard[worst]:.0f} %), fewest under {data.labels[best]} "
+        f"({hard[best]:.0f} %)."
+    )
+    return sentences
+
+
+def format_cell(value: object, spec: str) -> Cell:
+    """Write a value for the page; what is not known as a dash.
+
+    Examples
+    --------
+    >>> format_cell(1234.5, ",.0f").text, format_cell(float("nan"), "g").text
+    ('1,234', '–')
+    """
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        number = float(value)
+        if np.isnan(number):
+            return Cell(UNKNOWN, True)
+        text = f"{number:{spec}}" if spec else _four_digits(number)
+        return Cell(_without_negative_zero(text), True)
+    return Cell(str(value), False)
+
+
+def _four_digits(number: float) -> str:
+    if number == 0.0 or abs(number) < 1e-12:
+        return "0"
+    if abs(number) >= 1000.0:
+        return f"{number:,.0f}"
+    return f"{number:.2e}" if abs(number) < 1e-4 else f"{number:.4g}"
+
+
+def _without_negative_zero(text: str) -> str:
+    if not text.strip("+-0.,"):
+        return text.lstrip("+-")
+    return text.replace("-", "−") if text.startswith("-") else text
+
+
+def _table_part(table: ReportTable) -> PagePart:
+    shown = table.shown
+    numeric = [pd.api.types.is_numeric_dtype(shown[name]) for name in shown.columns]
+    rows: list[list[Cell]] = []
+    last: list[object] = []
+    for values in shown.itertuples(index=False):
+        cells = [
+            format_cell(value, table.formats.get(name, ""))
+            for name, value in zip(shown.columns, values, strict=True)
+        ]
+        for column in range(table.merge):
+            if list(values[: column + 1]) == last[: column + 1]:
+                cells[column] = Cell("", cells[column].is_number)
+        last = list(values)
+        rows.append(cells)
+    headings = [
+        Cell(str(name), is_number) for name, is_number in zip(shown.columns, numeric, strict=True)
+    ]
+    return PagePart(table.key, table.title, table.caption, table.notes, headings, rows)
+
+
+def _figure_part(figure: ReportFigure, drawn: Mapping[str, bytes]) -> PagePart:
+    image = ""
+    if figure.key in drawn:
+        image = f"data:image/svg+xml;base64,{b64encode(drawn[figure.key]).decode('ascii')}"
+    return PagePart(figure.key, figure.title, figure.caption, figure.notes, image=image)
+
+
+def _designs(data: StudyData) -> list[tuple[str, str, str, bool]]:
+    table = data.tables["design"]
+    return [
+        (data.labels[name], description, charges, name == data.reference)
+        for name, description, charges in zip(
+            table["design"], table["description"], table["charges"], strict=True
+        )
+    ]
+
+
+def _run_facts(data: StudyData) -> list[tuple[str, str]]:
+    runs = data.tables["run"]
+    states = runs["status"].value_counts().sort_index()
+    start = pd.Timestamp(data.base["start"].iloc[0]).tz_convert(data.attrs["time_zone_local"])
+    bills = data.bills(data.main_closure)
+    customers = bills.groupby("run")["customer"].nunique()
+    axes = [
+        f"{AXIS_LABELS[axis]}: {', '.join(_axis_values(data, axis))}" for axis in varied_axes(data)
+    ]
+    return [
+        ("Customers", f"{int(customers.min()):,}"),
+        ("Period", f"{data.days:g} days from {start:%d %B %Y}"),
+        ("Designs", f"{len(data.designs)}"),
+        ("Closures", ", ".join(CLOSURE_LABELS[c] for c in data.closures)),
+        ("Seeds", ", ".join(str(seed) for seed in data.seeds)),
+        ("Axes", "; ".join(axes) or "none is varied"),
+        (
+            "Runs",
+            f"{len(runs):,}: "
+            + ", ".join(f"{count:,} {str(s).replace('_', ' ')}" for s, count in states.items()),
+        ),
+    ]
+
+
+def _axis_values(data: StudyData, axis: str) -> list[str]:
+    scale = 1.0 if axis == "days" else 100.0
+    values = np.unique(data.runs[axis].dropna().to_numpy(np.float64))
+    return [f"{scale * value:g}" for value in values]
+
+
+def _troubles(data: StudyData) -> list[tuple[str, str, str, str]]:
+    """Return design, closure, point and message of runs that failed or did not settle."""
+    runs = data.tables["run"]
+    bad = runs[(runs["status"] != "complete") | ~runs["run"].isin(data.runs["run"])]
+    texts = bad[["design", "closure", "message"]].astype(str).to_numpy().tolist()
+    return [
+        (
+            data.labels.get(design, design),
+            CLOSURE_LABELS[closure],
+            _point(bad.iloc[row]),
+            message or "its reference run failed, so it takes no part",
+        )
+        for row, (design, closure, message) in enumerate(texts)
+    ]
+
+
+def _point(run: pd.Series[Any]) -> str:
+    values = [
+        f"{axis.replace('_', ' ')} {run[axis]:g}"
+        for axis in ("seed", *AXES)
+        if not np.isnan(run[axis])
+    ]
+    return ", ".join(values)
+
+
+def _provenance(data: StudyData) -> list[tuple[str, str]]:
+    digest = hashlib.sha256(data.path.read_bytes()).hexdigest()
+    facts = [
+        ("Study", data.attrs["study"]),
+        ("Date of the study", data.attrs["date_created"]),
+        ("Program", data.attrs["source"]),
+        ("Results file", data.path.name),
+        ("SHA-256 of the results file", digest),
+        ("Schema", f"{data.attrs['schema_name']} {data.attrs['schema_version']}"),
+        ("Time zone", data.attrs["time_zone_local"]),
+        ("Seeds", ", ".join(str(seed) for seed in sorted(set(data.tables["run"]["seed"])))),
+    ]
+    return facts + [(str(name), _plain(value)) for name, value in data.provenance.items()]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict) and all(
+        not isinstance(each, (dict, list)) for each in value.values()
+    ):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,558 @@
+"""The tables T1 to T8 of a study's report.
+
+Amounts per year are those of the period over its share of a year. With several seeds, sums are
+means over the seeds, and percentiles are taken over the customers of all seeds together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from tricell.results.charge_indicators import share_clearly_worse
+from tricell.results.study_layout import ALL_LEVELS
+from tricell.results.study_report.data import (
+    AXES,
+    AXIS_LABELS,
+    CLOSURE_LABELS,
+    EVERYBODY,
+    LEVEL_LABELS,
+    StudyData,
+    in_order,
+)
+
+LEVELS = ("microgrid", "cell", "multicell", ALL_LEVELS)
+SMALL_EUR = 0.005
+"""Amounts below half a cent are rounding."""
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table of the report.
+
+    Attributes
+    ----------
+    key, slug, title : such as T1, ``revenue`` and what it shows.
+    caption : what is seen and how it is computed.
+    full : all rows, as they go to files; units are in the headings.
+    shown : rows and columns that the page prints.
+    formats : format of the numbers of a column, such as ``,.0f``; others have 4 digits.
+    notes : what is missing, and why.
+    merge : leading columns whose repeated cells the page leaves empty.
+    """
+
+    key: str
+    slug: str
+    title: str
+    caption: str
+    full: pd.DataFrame
+    shown: pd.DataFrame
+    formats: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    merge: int = 0
+
+
+def all_tables(data: StudyData) -> tuple[ReportTable, ...]:
+    """Make T1 to T8."""
+    makers: Sequence[Callable[[StudyData], ReportTable]] = (
+        revenue,
+        rates,
+        bills,
+        cross_subsidy,
+        grid,
+        key_figures,
+        sensitivity,
+        parameters,
+    )
+    return tuple(make(data) for make in makers)
+
+
+def revenue(data: StudyData) -> ReportTable:
+    """T1: what the network operator may and does collect, by level and closure."""
+    rows = data.rows("revenue")
+    money = ["own", "allowed", "collected", "gap"]
+    rows[money] = rows[money].div(rows["year_share"], axis=0)
+    means = rows.groupby(["design", "closure", "level"])[money].mean().reset_index()
+    matters = (means[money].abs() > SMALL_EUR).any(axis=1)
+    table = _named(data, means[matters], ("design", "closure", "level"))
+    full = pd.DataFrame(
+        {
+            **_keys(table, ("design", "closure", "level")),
+            "Own cost, EUR/yr": table["own"],
+            "Allowed revenue, EUR/yr": table["allowed"],
+            "Collected, EUR/yr": table["collected"],
+            "Gap, EUR/yr": table["gap"],
+            "Recovery, %": 100.0
+            * table["collected"]
+            / table["allowed"].where(table["allowed"] > 0),
+        }
+    )
+    return ReportTable(
+        "T1",
+        "revenue",
+        "Revenue by level and closure",
+        "What the network operator may collect from the customers of each level after the cascade "
+        "of costs, what it collects, and the difference. Own cost is that of the level's own "
+        f"network before the cascade. {_averaged(data)}",
+        full,
+        full,
+        {"Recovery, %": ",.2f"} | dict.fromkeys(full.columns[3:7], ",.0f"),
+        merge=2,
+    )
+
+
+def rates(data: StudyData) -> ReportTable:
+    """T2: the rates of the bills."""
+    rows = data.rows("rate")
+    rows = rows[rows["is_final"].astype(bool)]
+    per_kwh = rows["unit"] == "EUR/kWh"
+    rows = rows.assign(
+        value=rows["value"] * np.where(per_kwh, 100.0, 1.0),
+        unit=rows["unit"].mask(per_kwh, "ct/kWh"),
+    )
+    keys = ["design", "charge", "field", "unit"]
+    stats = rows.groupby([*keys, "closure"], sort=False)["value"].agg(["mean", "min", "max"])
+    table = _named(data, stats.reset_index(), ("design", "closure"))
+    full = pd.DataFrame(
+        {
+            "Design": table["design"],
+            "Charge": table["charge"],
+            "Rate": table["field"].str.replace("_", " "),
+            "Unit": table["unit"],
+            "Closure": table["closure"],
+            "Mean": table["mean"],
+            "Lowest seed": table["min"],
+            "Highest seed": table["max"],
+        }
+    )
+    index = ["Design", "Charge", "Rate", "Unit"]
+    wide = full.pivot(index=index, columns="Closure", values="Mean").reset_index()
+    wide = wide[[*index, *(CLOSURE_LABELS[c] for c in data.closures)]].rename_axis(None, axis=1)
+    order = full[index].drop_duplicates()
+    notes = () if len(rows) else ("No rate was solved in this study.",)
+    return ReportTable(
+        "T2",
+        "rates",
+        "Rates solved for the allowed revenue",
+        "Rates of each design in the unit of the row, net of value added tax. Without reaction and "
+        "at fixed rates they are solved on the meters of the reference run; new rates are solved "
+        f"until rates and reactions stay. {_averaged(data)}",
+        full,
+        order.merge(wide, on=index),
+        notes=notes,
+        merge=1,
+    )
+
+
+def bills(data: StudyData) -> ReportTable:
+    """T3: bills by class and design."""
+    rows = [
+        {"design": design, "closure": closure, "group": name, **_bill_row(part, data)}
+        for closure in data.closures
+        for design, of_design in data.bills(closure).groupby("design")
+        for name, part in _groups(of_design)
+    ]
+    table = pd.DataFrame(rows)
+    table["group"] = in_order(table["group"].tolist(), list(dict.fromkeys(table["group"])))
+    table = _named(data, table.sort_values("group"), ("closure", "group", "design"))
+    full = pd.DataFrame(
+        {
+            "Closure": table["closure"],
+            "Customers": table["group"].astype(str),
+            "Design": table["design"],
+            **{name: table[name] for name in table.columns if name not in _BILL_KEYS},
+        }
+    )
+    shown = full[full["Closure"] == CLOSURE_LABELS[data.main_closure]].drop(columns="Closure")
+    return ReportTable(
+        "T3",
+        "bills",
+        "Bills by customer class and design",
+        "Bill per customer and its change against the same customer's bill under "
+        f"{data.labels[data.reference]}: mean, change of the mean in percent, and the customers of "
+        "the 10th, 50th and 90th percentile of the change. Hit hard: worse off by more than 10 % "
+        f"and by more than 100 EUR/yr. {_scaled(data)}",
+        full,
+        shown,
+        dict.fromkeys(_EUR_COLUMNS, ",.0f")
+        | {"Change of mean, %": "+,.1f", "Hit hard, % of customers": ",.1f", "Number": "g"}
+        | dict.fromkeys(_CHANGE_COLUMNS, "+,.0f"),
+        (_only(data), _period_note(data)),
+        merge=1,
+    )
+
+
+_BILL_KEYS = ("design", "closure", "group")
+_EUR_COLUMNS = ("Mean bill, EUR/yr", "Mean reference bill, EUR/yr")
+_CHANGE_COLUMNS = (
+    "Mean change, EUR/yr",
+    "P10 change, EUR/yr",
+    "P50 change, EUR/yr",
+    "P90 change, EUR/yr",
+)
+
+
+def _bill_row(part: pd.DataFrame, data: StudyData) -> dict[str, float]:
+    after, before = part["total"].to_numpy(), part["total_before"].to_numpy()
+    change = after - before
+    low, middle, high = np.quantile(change, (0.1, 0.5, 0.9))
+    sum_before = before.sum()
+    return {
+        "Number": len(part) / part["seed"].nunique(),
+        "Mean reference bill, EUR/yr": before.mean(),
+        "Mean bill, EUR/yr": after.mean(),
+        "Mean change, EUR/yr": change.mean(),
+        "Change of mean, %": 100.0 * change.sum() / sum_before if sum_before > 0 else np.nan,
+        "P10 change, EUR/yr": low,
+        "P50 change, EUR/yr": middle,
+        "P90 change, EUR/yr": high,
+        "Hit hard, % of customers": 100.0 * (share_clearly_worse(after, before, 1.0) or 0.0),
+    }
+
+
+def cross_subsidy(data: StudyData) -> ReportTable:
+    """T4: who pays more for the network than it causes."""
+    at_base = data.customers[data.customers["run"].isin(data.base["run"])]
+    rows = [
+        _subsidies(part).reset_index().assign(closure=str(closure), design=str(design))
+        for (closure, design), part in at_base.groupby(["closure", "design"])
+    ]
+    table = pd.concat(rows, ignore_index=True)
+    table["segment"] = in_order(table["segment"].tolist(), [*data.segment_names, EVERYBODY])
+    table = _named(data, table.sort_values("segment"), ("closure", "design", "segment"))
+    full = pd.DataFrame(
+        {
+            "Closure": table["closure"],
+            "Design": table["design"],
+            "Customers": table["segment"].astype(str),
+            "Number": table["number"],
+            "Network charges paid, EUR/yr": table["network"],
+            "Causal cost, EUR/yr": table["cost"],
+            "Cross-subsidy, EUR/yr": table["subsidy"],
+            "Cross-subsidy per customer, EUR/yr": table["subsidy"] / table["number"],
+            "Cross-subsidy, % of causal cost": 100.0
+            * table["subsidy"]
+            / table["cost"].where(table["cost"] > 0),
+        }
+    )
+    shown = full[full["Closure"] == CLOSURE_LABELS[data.main_closure]].drop(columns="Closure")
+    return ReportTable(
+        "T4",
+        "cross_subsidy",
+        "Cross-subsidy by customer class and design",
+        "Network charges paid less the network cost that the class causes; positive pays for "
+        "others. The causal cost comes from the parts of the allowed revenue for energy, "
+        "coincident peak and customers; it is scaled to what the design collects, so that the sum "
+        f"over all customers is zero. {_averaged(data)}",
+        full,
+        shown,
+        {"Number": "g"}
+        | dict.fromkeys(full.columns[4:6], ",.0f")
+        | dict.fromkeys(full.columns[6:8], "+,.0f")
+        | {full.columns[8]: "+,.1f"},
+        (_only(data),),
+        merge=1,
+    )
+
+
+def _subsidies(bills: pd.DataFrame) -> pd.DataFrame:
+    """Return what each segment pays, causes and pays for others, EUR/yr, mean over the seeds."""
+    seeds = bills["seed"].nunique()
+    of_run = bills.groupby("seed")[["network", "causal_cost"]].transform("sum")
+    cost = bills["causal_cost"] * of_run["network"] / of_run["causal_cost"]
+    table = bills.assign(cost=cost, subsidy=bills["network"] - cost, number=1.0)
+    sums = table.groupby("segment")[["network", "cost", "subsidy", "number"]].sum() / seeds
+    sums.loc[EVERYBODY] = sums.sum()
+    return sums
+
+
+def grid(data: StudyData) -> ReportTable:
+    """T5: the grid by level of the network."""
+    rows = data.rows("grid")
+    names = [
+        "peak_kw",
+        "loss_kwh",
+        "curtailed_kwh",
+        "overload_hours",
+        "voltage_hours",
+        "vm_min",
+        "vm_max",
+    ]
+    before = data.tables["grid"][["run", "level", "peak_kw", "loss_kwh"]]
+    rows = rows.merge(
+        before.rename(columns={"run": "before"}), on=["before", "level"], suffixes=("", "_before")
+    )
+    keys = ["closure", "level", "design"]
+    means = rows.groupby(keys)[[*names, "peak_kw_before", "loss_kwh_before"]].mean().reset_index()
+    has_peak = means["peak_kw"].notna() & (means[["peak_kw", "loss_kwh"]].abs() > 0).any(axis=1)
+    table = _named(data, means[has_peak], ("closure", "level", "design"))
+    period = f"in {data.days:g} d"
+    full = pd.DataFrame(
+        {
+            **_keys(table, ("closure", "level", "design")),
+            "Peak, kW": table["peak_kw"],
+            "Peak change, %": _percent(table["peak_kw"], table["peak_kw_before"]),
+            f"Losses, kWh {period}": table["loss_kwh"],
+            "Loss change, %": _percent(table["loss_kwh"], table["loss_kwh_before"]),
+            f"Curtailed, kWh {period}": table["curtailed_kwh"],
+            f"Over limit, element-h {period}": table["overload_hours"],
+            f"Out of voltage band, bus-h {period}": table["voltage_hours"],
+            "Lowest voltage, p.u.": table["vm_min"],
+            "Highest voltage, p.u.": table["vm_max"],
+        }
+    )
+    shown = full[full["Closure"] == CLOSURE_LABELS[data.main_closure]].drop(columns="Closure")
+    formats = {
+        name: "+,.1f" if "change" in name else ".3f" if "p.u." in name else ",.1f"
+        for name in full.columns[3:]
+    }
+    return ReportTable(
+        "T5",
+        "grid",
+        "Grid indicators by level",
+        "Peaks of the interfaces of each level (their sum; for all levels the peak of the "
+        "connection to the grid above), losses, curtailed generation, hours above the limits of "
+        "lines and transformers and hours of buses outside the voltage band, by AC power flow. "
+        f"Changes count from {data.labels[data.reference]}. {_averaged(data)}",
+        full,
+        shown,
+        formats,
+        (_only(data),),
+        merge=1,
+    )
+
+
+def key_figures(data: StudyData) -> ReportTable:
+    """T6: key figures beside those of the reference."""
+    keys = ["scope", "name", "unit"]
+    rows = data.rows("kpi")
+    before = data.tables["kpi"][["run", *keys, "value"]].rename(columns={"run": "before"})
+    rows = rows.merge(before, on=["before", *keys], how="left", suffixes=("", "_before"))
+    groups = rows.groupby([*keys, "design", "closure"], sort=False)
+    stats = groups.agg(
+        value=("value", "mean"),
+        low=("value", "min"),
+        high=("value", "max"),
+        before=("value_before", "mean"),
+    ).reset_index()
+    defined = stats.groupby(keys)["value"].transform(lambda values: values.notna().any())
+    undefined = sorted(set(stats.loc[~defined, "name"]))
+    table = _named(data, stats[defined.astype(bool)], ("design", "closure"))
+    full = pd.DataFrame(
+        {
+            "Speaks of": table["scope"],
+            "Key figure": table["name"].str.replace("_", " "),
+            "Unit": table["unit"].replace("1", "-"),
+            "Design": table["design"],
+            "Closure": table["closure"],
+            "Value": table["value"],
+            "Lowest seed": table["low"],
+            "Highest seed": table["high"],
+            "Reference": table["before"],
+            "Difference to reference": table["value"] - table["before"],
+        }
+    )
+    of_run = full[
+        (full["Speaks of"] == "run") & (full["Closure"] == CLOSURE_LABELS[data.main_closure])
+    ]
+    order = of_run[["Key figure", "Unit"]].drop_duplicates()
+    wide = of_run.pivot(index=["Key figure", "Unit"], columns="Design", values="Value")
+    columns = [data.labels[d] for d in (data.reference, *data.others) if data.labels[d] in wide]
+    wide = wide[columns].reset_index().rename_axis(None, axis=1)
+    notes = [_only(data), "Figures of single classes, levels and areas are in the files."]
+    if undefined:
+        words = ", ".join(name.replace("_", " ") for name in undefined)
+        notes.append(f"Undefined in every run and left out: {words}.")
+    return ReportTable(
+        "T6",
+        "key_figures",
+        "Key figures with the reference",
+        f"Key figures of the whole run; the reference {data.labels[data.reference]} stands first. "
+        f"{_averaged(data)}",
+        full,
+        order.merge(wide, on=["Key figure", "Unit"]),
+        notes=tuple(notes),
+    )
+
+
+def sensitivity(data: StudyData) -> ReportTable:
+    """T7: how the result depends on each axis."""
+    axes = varied_axes(data)
+    rows = [
+        {"axis": AXIS_LABELS[axis], "value": value, **line}
+        for axis in (*axes, "seed")
+        for value, runs in along_axis(data, axis)
+        for line in sensitivity_rows(data, runs)
+    ]
+    table = pd.DataFrame(rows)
+    full = pd.DataFrame(
+        {
+            "Axis": table["axis"],
+            "Value": table["value"],
+            "Design": table["design"].map(dict(data.labels)),
+            **{name: table[name] for name in table.columns[3:]},
+        }
+    )
+    notes = [_only(data)]
+    if not axes:
+        notes.append("The study has one point of the axes; only its seeds can be compared.")
+    if len(data.seeds) == 1:
+        notes.append("The study has one seed, so the spread between populations is not known.")
+    return ReportTable(
+        "T7",
+        "sensitivity",
+        "Sensitivity to adoption, participation and seed",
+        "Main results along one axis at a time, all others as at the base point. Changes count "
+        f"from {data.labels[data.reference]} at the same point. The revenue gap is that at fixed "
+        "rates.",
+        full,
+        full,
+        {
+            "Value": "g",
+            "Peak, kW": ",.1f",
+            "Mean bill, EUR/yr": ",.0f",
+            "Hit hard, % of customers": ",.1f",
+        }
+        | dict.fromkeys(full.columns[4:], "+,.1f"),
+        tuple(notes),
+        merge=2,
+    )
+
+
+def varied_axes(data: StudyData) -> tuple[str, ...]:
+    """Name the axes along which there are several points whose others are those of the base."""
+    return tuple(axis for axis in AXES if len(along_axis(data, axis)) > 1)
+
+
+def along_axis(data: StudyData, axis: str) -> list[tuple[float, pd.DataFrame]]:
+    """Return runs by value of an axis; all other axes are those of the base point."""
+    if axis == "seed":
+        return [(float(seed), data.base[data.base["seed"] == seed]) for seed in data.seeds]
+    first = data.base.iloc[0]
+    others = [name for name in AXES if name != axis]
+    same = np.logical_and.reduce(
+        [(data.runs[o] == first[o]) | (data.runs[o].isna() & np.isnan(first[o])) for o in others]
+    )
+    runs = data.runs[same]
+    scale = 1.0 if axis == "days" else 100.0
+    values = np.unique(runs[axis].dropna().to_numpy(np.float64))
+    return [(round(scale * value, 9), runs[runs[axis] == value]) for value in values.tolist()]
+
+
+def sensitivity_rows(data: StudyData, runs: pd.DataFrame) -> list[dict[str, object]]:
+    """Return the main results of every design over some runs."""
+    gaps = data.rows("revenue", runs=runs, closure="fixed")
+    gaps = gaps[gaps["level"] == ALL_LEVELS].groupby("design")[["gap", "allowed"]].sum()
+    peaks = data.rows("grid", runs=runs, closure=data.main_closure)
+    before = data.tables["grid"][["run", "level", "peak_kw"]].rename(columns={"run": "before"})
+    peaks = peaks.merge(before, on=["before", "level"], suffixes=("", "_before"))
+    peaks = peaks[peaks["level"] == ALL_LEVELS]
+    peak = peaks.groupby("design")[["peak_kw", "peak_kw_before"]].mean()
+    rows: list[dict[str, object]] = []
+    for design, part in data.bills(data.main_closure, runs).groupby("design"):
+        line = _bill_row(part, data)
+        gap = gaps.loc[design] if design in gaps.index else None
+        kw = peak.loc[design] if design in peak.index else None
+        rows.append(
+            {
+                "design": design,
+                "Peak, kW": np.nan if kw is None else kw["peak_kw"],
+                "Peak change, %": np.nan
+                if kw is None
+                else 100.0 * (kw["peak_kw"] / kw["peak_kw_before"] - 1.0),
+                "Mean bill, EUR/yr": line["Mean bill, EUR/yr"],
+                "Mean change, EUR/yr": line["Mean change, EUR/yr"],
+                "Hit hard, % of customers": line["Hit hard, % of customers"],
+                "Revenue gap, %": np.nan if gap is None else 100.0 * gap["gap"] / gap["allowed"],
+            }
+        )
+    order = list(data.designs)
+    return sorted(rows, key=lambda row: order.index(str(row["design"])))
+
+
+def parameters(data: StudyData) -> ReportTable:
+    """T8: parameters with source and year."""
+    table = data.tables["parameter"]
+    full = pd.DataFrame(
+        {
+            "Parameter": table["name"],
+            "Value": table["value"],
+            "Unit": table["unit"],
+            "Source": table["source"],
+            "Year": table["year"],
+        }
+    )
+    return ReportTable(
+        "T8",
+        "parameters",
+        "Parameters with source and year",
+        "What the study assumes, and where it comes from.",
+        full,
+        full,
+        notes=() if len(full) else ("The study file states no parameters.",),
+    )
+
+
+def _groups(bills: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return all customers, every class, and its parts with and without PV where it has both."""
+    found = [(EVERYBODY, bills)]
+    for group, part in bills.groupby("class"):
+        found.append((str(group), part))
+        if part["segment"].nunique() > 1:
+            found += [(str(name), each) for name, each in part.groupby("segment")]
+    return found
+
+
+def _named(data: StudyData, table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Sort by the keys in the order of the study and write their names for people."""
+    orders: dict[str, Sequence[str]] = {
+        "design": data.designs,
+        "closure": data.closures,
+        "level": LEVELS,
+    }
+    names: dict[str, Mapping[str, str]] = {
+        "design": data.labels,
+        "closure": CLOSURE_LABELS,
+        "level": LEVEL_LABELS,
+    }
+    own = [key for key in keys if key in orders]
+    table = table.assign(**{key: in_order(table[key].tolist(), orders[key]) for key in own})
+    table = table.sort_values(list(keys), kind="stable").reset_index(drop=True)
+    return table.assign(**{key: [names[key].get(each, each) for each in table[key]] for key in own})
+
+
+def _keys(table: pd.DataFrame, keys: Sequence[str]) -> dict[str, pd.Series[str]]:
+    return {key.capitalize(): table[key] for key in keys}
+
+
+def _percent(after: pd.Series[float], before: pd.Series[float]) -> pd.Series[float]:
+    return 100.0 * (after / before.where(before.abs() > 0) - 1.0)
+
+
+def _averaged(data: StudyData) -> str:
+    count = len(data.seeds)
+    return "One seed." if count == 1 else f"Means over {count} seeds."
+
+
+def _scaled(data: StudyData) -> str:
+    count = len(data.seeds)
+    pooled = "" if count == 1 else f" Customers of {count} seeds are taken together."
+    return f"The {data.days:g} days simulated are scaled to a year.{pooled}"
+
+
+def _period_note(data: StudyData) -> str:
+    if data.days >= 364:
+        return "The period is a whole year."
+    return (
+        f"The period of {data.days:g} days is not a year: season and weather of the period are in "
+        "every amount per year."
+    )
+
+
+def _only(data: StudyData) -> str:
+    return f"Closure shown: {CLOSURE_LABELS[data.main_closure]}. " + (
+        "The files have all closures." if len(data.closures) > 1 else "The study has no other."
+    )
