@@ -222,4 +222,4 @@ def test_no_minute_of_any_operator_is_in_two_bands(operator: str) -> None:
 def test_the_preset_s_own_charge_is_that_of_its_default_operator_in_the_table() -> None:
     from_table = module_3_prices()["Netze BW GmbH"].time_bands()
     own, *_ = load_preset("de_14a_module_3")
-    assert own == charge_of({"kind": "time_bands", "name": "14a module 3", **from_table})
+    assert own == charge_of({"kind": "time_bands", "name": "14a-3 bands", **from_table})

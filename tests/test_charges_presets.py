@@ -135,7 +135,6 @@ def test_every_choice_of_every_preset_gives_charges_that_bill(
     charges = load_preset(name, **chosen)
     calendar = year_of("Europe/Berlin", 2026, hours=1.0)
     assert bill(charges, meters(calendar, 0.5)) > 0.0
-    assert len({charge.label for charge in charges}) == len(charges)
 
 
 @pytest.mark.parametrize(("name", "chosen"), list(choices()))
@@ -148,6 +147,11 @@ def test_the_rates_of_a_preset_scale(name: str, chosen: dict[str, Any]) -> None:
 
 def _typed(chosen: dict[str, Any]) -> dict[str, Any]:
     return {key: int(value) if key == "year" else value for key, value in chosen.items()}
+
+
+def test_charges_of_different_presets_can_stand_in_one_list_since_no_two_share_a_name() -> None:
+    labels = [charge.label for name in PRESETS for charge in load_preset(name)]
+    assert len(set(labels)) == len(labels)
 
 
 # --- Germany ---
@@ -514,6 +518,14 @@ def test_an_entry_changes_only_what_it_names() -> None:
     assert expanded(()) == ()
 
 
+def test_an_entry_can_rename_its_charges_to_stand_in_a_list_twice() -> None:
+    (one,) = PresetEntry(preset="nl_flat", name="homes").charges()
+    assert one.label == "homes"
+    both = PresetEntry(preset="be_flanders_2023", name="homes").charges()
+    labels = [charge.label for charge in both]
+    assert labels == ["homes: Flanders capacity", "homes: Flanders energy"]
+
+
 @pytest.mark.parametrize(
     ("entry", "message", "help_"),
     [
@@ -597,7 +609,7 @@ def test_fields_that_are_no_charge_are_refused(fields: dict[str, Any], message: 
 
 def test_a_wrong_field_of_a_preset_is_told_the_fields_of_presets_only() -> None:
     _, (fault,) = validated(written("charges: [{preset: nl_flat, operatr: x}]"), Charges)
-    assert fault.allowed == "fields preset, operator, level, year, scale, customers"
+    assert fault.allowed == "fields preset, operator, level, year, name, scale, customers"
     assert fault.suggestion == "did you mean `operator`?"
 
 

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -52,6 +52,8 @@ class PresetEntry(Section):
     """Network level, where the preset has several (that of the preset)."""
     year: int | None = None
     """Year, where the preset has several (that of the preset)."""
+    name: str = ""
+    """What it is called in bills and tables (the names that the preset has)."""
     scale: Annotated[float, Field(ge=0)] = 1.0
     """Multiplies all of its rates (1)."""
     customers: tuple[str, ...] = ()
@@ -135,7 +137,18 @@ class PresetEntry(Section):
         if self.customers:
             paid_by = {"customers": self.customers}
             charges = tuple(charge_of({**charge.model_dump(), **paid_by}) for charge in charges)
+        if self.name:
+            names = _named(self.name, charges)
+            charges = tuple(
+                charge.model_copy(update={"name": name})
+                for charge, name in zip(charges, names, strict=True)
+            )
         return charges
+
+
+def _named(name: str, charges: Sequence[Charge]) -> list[str]:
+    """Return a name for each charge: the one given, before its own where there are several."""
+    return [name] if len(charges) == 1 else [f"{name}: {charge.label}" for charge in charges]
 
 
 def _sort_of_entry(value: Any) -> str:
