@@ -28,6 +28,7 @@ from tricell.markets.charge_preset import (
     charge_of,
     known_presets,
     load_preset,
+    read_preset,
 )
 from tricell.markets.charge_registry import charge_classes, known_charges
 from tricell.markets.charges.controllable_rebate import ControllableRebate
@@ -36,7 +37,7 @@ from tricell.markets.charges.monthly_peak import MonthlyPeak
 from tricell.markets.charges.time_bands import TimeBands
 from tricell.markets.charges.utilisation_hours import UtilisationHours
 from tricell.markets.charges.volumetric import Volumetric
-from tricell.markets.section_14a import module_3_prices
+from tricell.markets.section_14a import PRESET_FOLDER, module_3_prices
 from tricell.scenarios.charge_choice import ChargeEntry, PresetEntry, expanded
 from tricell.scenarios.command_line import app
 from tricell.scenarios.schema_faults import validated
@@ -616,6 +617,26 @@ def test_a_wrong_field_of_a_preset_is_told_the_fields_of_presets_only() -> None:
 def test_a_missing_kind_is_told_the_names_of_all_charges() -> None:
     _, (fault,) = validated(written("charges: [{rate_eur_per_kwh: 0.1}]"), Charges)
     assert all(name in fault.allowed for name in known_charges())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("name: nl_flat", "name: nl"), "calls itself 'nl'"),
+        (("quality: secondary", "quality: fine"), "cannot be used.*quality"),
+        (("vat: net", "vat: gross"), "cannot be used.*vat"),
+        (("year: 2025", "yaer: 2025"), "cannot be used.*yaer"),
+    ],
+)
+def test_a_file_that_is_no_preset_is_refused(
+    change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "nl_flat.yaml"
+    file.write_text(
+        (PRESET_FOLDER / "nl_flat.yaml").read_text("utf-8").replace(*change, 1), "utf-8"
+    )
+    with pytest.raises(MarketError, match=f"(?s){message}"):
+        read_preset(file)
 
 
 # --- the list ---

@@ -7,7 +7,7 @@ in a scenario. Some presets leave one thing to choose, such as the network opera
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -113,7 +113,11 @@ class ChargePreset(_Described):
         return tuple({**charge, **bands} for charge in self.charges)
 
 
-@cache
+def preset_names() -> tuple[str, ...]:
+    """Return the names of all presets in alphabetical order, without reading their files."""
+    return tuple(sorted(file.stem for file in PRESET_FOLDER.glob("*.yaml")))
+
+
 def known_presets() -> Mapping[str, ChargePreset]:
     """Return all presets by name, in alphabetical order.
 
@@ -122,7 +126,23 @@ def known_presets() -> Mapping[str, ChargePreset]:
     MarketError
         If a file of the folder is no preset.
     """
-    return {preset.name: preset for preset in _read_all(PRESET_FOLDER)}
+    return {name: preset_of(name) for name in preset_names()}
+
+
+@cache
+def preset_of(name: str) -> ChargePreset:
+    """Return the preset of a name.
+
+    Raises
+    ------
+    MarketError
+        If there is none, or if its file is no preset.
+    """
+    if name not in preset_names():
+        raise MarketError(
+            f"There is no preset {name!r} of charges. Choose one of {', '.join(preset_names())}."
+        )
+    return read_preset(PRESET_FOLDER / f"{name}.yaml")
 
 
 def load_preset(name: str, **parameters: str | int | None) -> tuple[Charge, ...]:
@@ -139,11 +159,7 @@ def load_preset(name: str, **parameters: str | int | None) -> tuple[Charge, ...]
     MarketError
         If there is no such preset, parameter or choice, or if its charges cannot be read.
     """
-    preset = known_presets().get(name)
-    if preset is None:
-        raise MarketError(
-            f"There is no preset {name!r} of charges. Choose one of {', '.join(known_presets())}."
-        )
+    preset = preset_of(name)
     choice = None
     for parameter, value in parameters.items():
         if value is None:
@@ -179,20 +195,24 @@ def charge_of(fields: Mapping[str, Any]) -> Charge:
         raise MarketError(f"charge {kind!r}: {faults}. Correct these fields.") from error
 
 
-def _read_all(folder: Path) -> Iterator[ChargePreset]:
-    for file in sorted(folder.glob("*.yaml")):
-        try:
-            preset = ChargePreset.model_validate(YAML(typ="safe", pure=True).load(file))
-        except ValidationError as error:
-            raise MarketError(
-                f"The preset of charges {file.name} cannot be used: {error}"
-            ) from error
-        if preset.name != file.stem:
-            raise MarketError(
-                f"The preset of charges {file.name} calls itself {preset.name!r}. Give the file "
-                "that name, or the preset that of its file."
-            )
-        yield preset
+def read_preset(file: Path) -> ChargePreset:
+    """Read the file of a preset.
+
+    Raises
+    ------
+    MarketError
+        If it is none, or if it calls itself by another name.
+    """
+    try:
+        preset = ChargePreset.model_validate(YAML(typ="safe", pure=True).load(file))
+    except ValidationError as error:
+        raise MarketError(f"The preset of charges {file.name} cannot be used: {error}") from error
+    if preset.name != file.stem:
+        raise MarketError(
+            f"The preset of charges {file.name} calls itself {preset.name!r}. Give the file that "
+            "name, or the preset that of its file."
+        )
+    return preset
 
 
 def _words(message: str) -> str:

@@ -22,8 +22,9 @@ from tricell.markets.charge_preset import (
     PARAMETERS,
     ChargePreset,
     charge_of,
-    known_presets,
     load_preset,
+    preset_names,
+    preset_of,
 )
 from tricell.markets.charge_registry import charge_classes
 from tricell.scenarios.faults import did_you_mean
@@ -34,9 +35,11 @@ MORE = "`tricell list charges` shows all"
 
 
 def _told_by_preset(schema: dict[str, Any]) -> None:
-    """Say in the JSON Schema that the field `preset` tells these entries from charges."""
-    here = dict.fromkeys(known_presets(), "#/$defs/PresetEntry")
+    """Name all presets in the JSON Schema, and say that `preset` tells entries from charges."""
+    names = list(preset_names())
+    here = dict.fromkeys(names, "#/$defs/PresetEntry")
     schema["discriminator"] = {"propertyName": "preset", "mapping": here}
+    schema["properties"]["preset"]["enum"] = names
 
 
 class PresetEntry(Section):
@@ -44,7 +47,7 @@ class PresetEntry(Section):
 
     model_config = ConfigDict(json_schema_extra=_told_by_preset)
 
-    preset: Annotated[str, Field(json_schema_extra={"enum": list(known_presets())})]
+    preset: str
     """Name of the preset, as `tricell list charges` shows it."""
     operator: str | None = None
     """Network operator, where the preset has several (that of the preset)."""
@@ -73,14 +76,14 @@ class PresetEntry(Section):
 
     @model_validator(mode="after")
     def _exists(self) -> Self:
-        preset = known_presets().get(self.preset)
-        if preset is None:
+        if self.preset not in preset_names():
             raise broken_rule(
                 f"there is no preset `{self.preset}` of charges",
                 at=("preset",),
-                allowed=", ".join(known_presets()),
-                suggestion=f"{did_you_mean(self.preset, known_presets())} {MORE}".strip(),
+                allowed=", ".join(preset_names()),
+                suggestion=f"{did_you_mean(self.preset, preset_names())} {MORE}".strip(),
             )
+        preset = preset_of(self.preset)
         for name in PARAMETERS:
             self._check_parameter(name, preset)
         self._check_customers()
