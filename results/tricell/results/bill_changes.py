@@ -191,7 +191,7 @@ def _components(
     return tuple(
         ComponentChange(str(name), float(sums[0][name]), float(sums[1][name]))
         for name in names
-        if sums[0][name] != 0.0 or sums[1][name] != 0.0
+        if max(abs(sums[0][name]), abs(sums[1][name])) > MATTERS_EUR
     )
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from tricell.results.bill_changes import WinnersLosers
 from tricell.results.charge_indicators import WORSE_EUR_PER_YEAR, WORSE_PERCENT
 from tricell.results.comparison import AgentChange, BillChange, ComparedRun, Comparison, FigureRow
+from tricell.results.design_comparison import DesignComparison
 from tricell.results.layout import RUN_SCOPE
 
 UNKNOWN = "-"
@@ -48,14 +49,51 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             print_winners(change.winners, f"{run.letter} - {comparison.runs[0].letter}", console)
 
 
+def print_design_comparison(comparison: DesignComparison, console: Console) -> None:
+    """Print two designs of a study, their key figures, and who gains and loses between them."""
+    facts = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    for letter, name, label in zip("AB", comparison.designs, comparison.labels, strict=True):
+        facts.add_row(Text(letter, style="bold"), f"{label} ({name})" if label != name else name)
+    seeds = ", ".join(str(seed) for seed in comparison.seeds)
+    facts.add_row("", f"closure {comparison.closure}, {comparison.days:g} days, seeds {seeds}")
+    _print_section(console, f"Designs of {comparison.study}", facts)
+    for warning in comparison.warnings:
+        console.print(Text(f" note: {warning}.", style="yellow"))
+    if comparison.figures:
+        title = "Key figures, means over the seeds" if len(comparison.seeds) > 1 else "Key figures"
+        _print_section(console, title, _design_figure_table(comparison))
+    print_winners(comparison.winners, "B - A", console)
+
+
+def _design_figure_table(comparison: DesignComparison) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table.add_column("figure", overflow="fold")
+    table.add_column("unit", no_wrap=True)
+    for heading in ("A", "B"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("B - A", justify="right", no_wrap=True, style="cyan")
+    for each in comparison.figures:
+        difference = each.after - each.before
+        table.add_row(
+            each.name.replace("_", " "),
+            each.unit.replace("1", ""),
+            _figure(each.before),
+            _figure(each.after),
+            "=" if abs(difference) < RESIDUE else _figure(difference, sign="+"),
+        )
+    return table
+
+
 def print_winners(winners: WinnersLosers, pair: str, console: Console) -> None:
     """Print how bills change by customer class and component, and who loses most."""
     title = f"Bills per year, {pair}, EUR: + pays more"
     _print_section(console, title, _class_table(winners))
     days = winners.year_share * 365.0
     note = (
-        f" {days:,.4g} days, scaled to a year. hard: worse by more than {WORSE_PERCENT:g} % and "
-        f"more than {WORSE_EUR_PER_YEAR:g} EUR/yr."
+        f" {days:,.4g} days, scaled to a year. hard: worse by over {WORSE_PERCENT:g} % and over "
+        f"{WORSE_EUR_PER_YEAR:g} EUR/yr."
     )
     console.print(Text(note, style="dim"))
     if winners.largest_losers:
@@ -164,7 +202,7 @@ def _named(changes: Sequence[AgentChange]) -> str:
 
 
 def _class_table(winners: WinnersLosers) -> Table:
-    headings = ("number", "better", "worse", "mean", "median", "P10", "P90", "mean %", "hard %")
+    headings = ("n", "better", "worse", "mean", "median", "P10", "P90", "mean %", "hard %")
     table = _plain_table("class", headings)
     for each in winners.classes:
         table.add_row(
@@ -204,7 +242,7 @@ def _component_table(winners: WinnersLosers) -> Table:
 
 
 def _plain_table(first: str, numbers: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column(first, overflow="fold")
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -212,7 +250,9 @@ def _plain_table(first: str, numbers: Sequence[str]) -> Table:
 
 
 def _eur(value: float) -> str:
-    return f"{value + 0.0:+,.2f}" if abs(value) < 1e4 else f"{value:+,.0f}"
+    if abs(value) < 0.05:
+        return "0"
+    return f"{value:+,.1f}" if abs(value) < 100.0 else f"{value:+,.0f}"
 
 
 def _percent(value: float | None) -> str:

@@ -247,15 +247,39 @@ def clear(
 def compare(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Results of two or more runs.", show_default=False),
+        typer.Argument(
+            metavar="FILE...",
+            help="Results of two or more runs, or of one study with --designs.",
+            show_default=False,
+        ),
     ],
+    designs: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two designs of the study in FILE.", metavar="A B", show_default=False),
+    ] = None,
+    closure: Annotated[
+        str | None,
+        typer.Option(
+            help="none, fixed or resolved (the last that both designs have).",
+            metavar="CLOSURE",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Show the key figures of several runs side by side, and who gains and loses between them."""
+    """Show the key figures of several runs side by side, and who gains and loses between them.
+
+    With --designs, compare two designs of a study instead: for the same seeds at the same closure.
+    """
     from tricell.results.comparison import compare_runs
-    from tricell.results.comparison_screen import print_comparison
+    from tricell.results.comparison_screen import print_comparison, print_design_comparison
+    from tricell.results.design_comparison import compare_designs, require_designs
     from tricell.scenarios.screen import standard_output
 
-    print_comparison(compare_runs(files), standard_output())
+    wanted = require_designs(files, designs, closure)
+    if wanted is None:
+        print_comparison(compare_runs(files), standard_output())
+    else:
+        print_design_comparison(compare_designs(*wanted), standard_output())
 
 
 @app.command()
