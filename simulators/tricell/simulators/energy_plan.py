@@ -78,7 +78,7 @@ def stored_energy_values(
     batteries : Batteries
         Ratings.
     outlook : Outlook
-        Prices and own net power of the horizon. After it, energy is worth the least that it
+        Prices and own net power of the horizon. After its end, energy is worth the least that it
         could have earned.
     slots : int
         How many slots are wanted, from the first on.

@@ -1,7 +1,9 @@
 """What batteries foresee: own net power of their owners, peak plans, and the plan of each day.
 
 The own net power is that of the profiles, without error and without what simulators of third
-parties add. A day's plan is made at its first slot and looks on to noon of the next day.
+parties add. A day's plan is made at its first slot and looks on to noon of the next day. Beyond
+the end of the run every hour is taken to be like the same hour of the last day, so that batteries
+do not sell out because the run ends.
 """
 
 from __future__ import annotations
@@ -46,10 +48,10 @@ class LookAhead:
 class OwnerPrices(Protocol):
     """Prices of the owners of all batteries over the run."""
 
-    def retail_part(self, first: int, end: int) -> FloatArray:
+    def retail_at(self, slots: IntArray) -> FloatArray:
         """Return all-in retail prices, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
 
-    def earned_part(self, first: int, end: int) -> FloatArray:
+    def earned_at(self, slots: IntArray) -> FloatArray:
         """Return what exports earn, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
 
 
@@ -155,23 +157,38 @@ class DayPlans:
         n_battery = len(self._batteries)
         return SlotPlan(
             value_eur_per_kwh=self._values[slot - self._first],
-            cap_kw=np.full(n_battery, np.inf) if peaks is None else peaks.caps(slot, slot + 1)[0],
+            cap_kw=np.full(n_battery, np.inf) if peaks is None else peaks.cap_kw[peaks.span[slot]],
             reserve_kwh=np.zeros(n_battery) if peaks is None else peaks.reserve_kwh[slot + 1],
         )
 
     def _plan_day(self, slot: int) -> None:
         net_kw, peaks = self._foreseen.net_kw, self._foreseen.peaks
         left = self._slots_per_day - (slot + self._offset) % self._slots_per_day
-        end = min(slot + left + self._slots_per_day // 2, len(net_kw))
-        none = np.zeros((end - slot, 1))
+        ahead = np.arange(slot, slot + left + self._slots_per_day // 2)
+        slots = _like_the_last_day(ahead, len(net_kw), self._slots_per_day)
+        none = np.zeros((len(ahead), 1))
         outlook = Outlook(
-            retail=self._prices.retail_part(slot, end),
-            earns=self._prices.earned_part(slot, end),
-            net_kw=net_kw[slot:end],
-            cap_kw=none + np.inf if peaks is None else peaks.caps(slot, end),
-            reserve_kwh=none if peaks is None else peaks.reserve_kwh[slot + 1 : end + 1],
+            retail=self._prices.retail_at(slots),
+            earns=self._prices.earned_at(slots),
+            net_kw=net_kw[slots],
+            cap_kw=none + np.inf if peaks is None else peaks.cap_kw[peaks.span[slots]],
+            reserve_kwh=none
+            if peaks is None
+            else peaks.reserve_kwh[np.minimum(ahead + 1, len(net_kw))],
             hours=self._hours,
         )
-        wanted = min(left, end - slot)
+        wanted = min(left, len(net_kw) - slot)
         self._first = slot
         self._values = self._foreseen.planner(self._batteries, outlook, wanted)
+
+
+def _like_the_last_day(slots: IntArray, count: int, slots_per_day: int) -> IntArray:
+    """Return slots of the run in place of those after its end: whole days earlier.
+
+    Examples
+    --------
+    >>> _like_the_last_day(np.array([6, 7, 8, 11]), count=8, slots_per_day=4)
+    array([6, 7, 4, 7])
+    """
+    days_beyond = np.maximum(slots - count, -slots_per_day) // slots_per_day + 1
+    return np.asarray(np.maximum(slots - days_beyond * slots_per_day, 0) % count)

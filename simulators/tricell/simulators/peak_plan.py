@@ -57,10 +57,6 @@ class PeakPlan:
     span: IntArray
     reserve_kwh: FloatArray
 
-    def caps(self, first: int, end: int) -> FloatArray:
-        """Return the caps of some slots, kW, shape (end - first, n_battery)."""
-        return np.asarray(self.cap_kw[self.span[first:end]])
-
 
 def plan_peaks(
     batteries: Batteries,

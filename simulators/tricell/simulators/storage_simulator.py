@@ -14,7 +14,7 @@ from tricell.simulators.battery import apply_power, own_surplus_of_batteries
 from tricell.simulators.battery_orders import BatterySlot, BatteryStrategy, KnownPrices
 from tricell.simulators.look_ahead import DayPlans, LookAhead
 from tricell.simulators.messages import StorageNow
-from tricell.simulators.population import Batteries
+from tricell.simulators.population import Batteries, IntArray
 from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
 
 Floats = NDArray[np.float64]
@@ -50,9 +50,9 @@ class StorageRates:
 def storage_rates(
     rates: EnergyRates,
     *,
-    area_level: NDArray[np.int64],
-    agent_area: NDArray[np.int64],
-    battery_agent: NDArray[np.int64],
+    area_level: IntArray,
+    agent_area: IntArray,
+    battery_agent: IntArray,
 ) -> StorageRates:
     """Return what the owners of batteries pay per kWh.
 
@@ -110,17 +110,18 @@ class _OwnerPrices:
     prices: PriceSeries
     rates: StorageRates
 
-    def retail_part(self, first: int, end: int) -> Floats:
+    def retail_at(self, slots: IntArray) -> Floats:
         """Return all-in retail prices, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
-        return self.prices.retail[first:end, None] + _part(self.rates.imported, first, end)
+        return self.prices.retail[slots, None] + _at(self.rates.imported, slots)
 
-    def earned_part(self, first: int, end: int) -> Floats:
+    def earned_at(self, slots: IntArray) -> Floats:
         """Return what exports earn, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
-        return self.prices.feed_in[first:end, None] - _part(self.rates.exported, first, end)
+        return self.prices.feed_in[slots, None] - _at(self.rates.exported, slots)
 
 
-def _part(rate: Floats, first: int, end: int) -> Floats:
-    return rate if len(rate) == 1 else rate[first:end]
+def _at(rate: Floats, slots: IntArray) -> Floats:
+    """Return the rates of some slots, one row if they never change."""
+    return rate if len(rate) == 1 else rate[slots]
 
 
 class StorageSimulator(SlotSimulator[StorageSettings]):
@@ -183,15 +184,17 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         since_midnight = (slot + self._first_slot_of_day) % self._slots_per_day
         day_start, day_end = slot - since_midnight, slot - since_midnight + self._slots_per_day
         day_start = max(day_start, 0)
-        imported = _part(self._rates.imported, slot, slot + 1)[0]
-        day_retail = self._prices.retail[day_start:day_end]
-        if self._rates.imported.any():
-            day_retail = day_retail[:, None] + _part(self._rates.imported, day_start, day_end)
+        prices, rates, now = self._prices, self._rates, np.array([slot])
+        day_retail = prices.retail[day_start:day_end]
+        if rates.imported.any():
+            day = np.arange(day_start, day_start + len(day_retail))
+            day_retail = day_retail[:, None] + _at(rates.imported, day)
+        imported = _at(rates.imported, now)[0]
         return KnownPrices(
-            retail_eur_per_kwh=float(self._prices.retail[slot]) + imported,
-            feed_in_eur_per_kwh=float(self._prices.feed_in[slot]),
-            local_fee_eur_per_kwh=_part(self._rates.fee, slot, slot + 1)[0] + imported,
+            retail_eur_per_kwh=float(prices.retail[slot]) + imported,
+            feed_in_eur_per_kwh=float(prices.feed_in[slot]),
+            local_fee_eur_per_kwh=_at(rates.fee, now)[0] + imported,
             day_retail_eur_per_kwh=day_retail,
             slot_of_day=slot - day_start,
-            export_charge_eur_per_kwh=_part(self._rates.exported, slot, slot + 1)[0],
+            export_charge_eur_per_kwh=_at(rates.exported, now)[0],
         )
