@@ -261,6 +261,7 @@ class Settlement:
         over slots; `network` without charges of a whole period.
     redispatch : EUR per agent, for being moved away from what was traded.
     bought_p2p_kwh, sold_p2p_kwh, bought_retail_kwh, sold_retail_kwh : per agent.
+    bought_kwh : by where it was bought (`Source`), shape (4, T, agents).
     agents_eur, retailer_eur, network_operator_eur, market_operator_eur : per slot, what each side
         receives (the agents' is what they pay, negative); the four add up to zero.
     retailer_pays_eur, network_operator_pays_eur : per slot, to the wholesale market.
@@ -282,6 +283,7 @@ class Settlement:
     sold_p2p_kwh: Floats
     bought_retail_kwh: Floats
     sold_retail_kwh: Floats
+    bought_kwh: Floats
     agents_eur: Floats
     retailer_eur: Floats
     network_operator_eur: Floats
@@ -420,6 +422,7 @@ def book(
         sold_p2p_kwh=totals.sold_by_agent[local].sum(axis=0),
         bought_retail_kwh=totals.bought_by_agent[Source.RETAIL],
         sold_retail_kwh=totals.sold_by_agent[Source.RETAIL],
+        bought_kwh=trades.bought_kwh,
         agents_eur=balance[Party.AGENTS],
         retailer_eur=balance[Party.RETAILER] + pays[Party.RETAILER],
         network_operator_eur=balance[Party.DSO] + pays[Party.DSO],

@@ -41,7 +41,7 @@ reactions until both stay."""
 
 RUN_STATUS = ("complete", "not_converged", "failed")
 
-COMPONENTS = ("energy_p2p", "energy_retail", "export", "levy", "losses", "congestion", "redispatch")
+COMPONENTS = ("energy_p2p", "energy_retail", "export", "levy", "congestion", "redispatch")
 """Components of a bill beside the charges, which go by their labels in tables/bill_component."""
 
 DURATION_POINTS = 101
@@ -192,7 +192,7 @@ _BILL = Table(
         _number("export", "EUR", "export to the retailer; negative is income"),
         _number("network", "EUR", "all network charges"),
         _number("levy", "EUR", "charges collected for the state"),
-        _number("losses", "EUR", "losses that are billed"),
+        _number("losses", "EUR", "charges for losses"),
         _number("other", "EUR", "congestion and redispatch"),
         _number("total", "EUR", "bill"),
         _number("no_trading_total", "EUR", "bill without local markets and the reference design"),

@@ -7,11 +7,11 @@ not at all.
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, get_type_hints
@@ -21,10 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tricell.errors import SimulatorError
-from tricell.markets.charge import Bools, Calendar, Customers, MeterData, Source
+from tricell.markets.charge import (
+    Bools,
+    Calendar,
+    Charge,
+    Customers,
+    MeterData,
+    SlotCharge,
+    Source,
+)
+from tricell.markets.settlement import Settlement
 from tricell.scenarios.co_simulation import start_co_simulation
-from tricell.scenarios.network import Network, load_network
-from tricell.scenarios.scenario_file import dumped
+from tricell.scenarios.runner import provenance
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.study_plan import run_hash
 from tricell.scenarios.world import World, build_world
@@ -37,7 +45,7 @@ Indices = NDArray[np.int64]
 RECORD_VERSION = 1
 """Raised whenever a record holds something else than before."""
 CUSTOMER_PREFIX = "customers."
-NETWORKS_KEPT = 2
+SETTLED_TOLERANCE_EUR = 1e-6
 PACKING: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
@@ -59,13 +67,15 @@ class RunRecord:
     no_trading_net_kw : shape (T, N), without any market.
     area_net_kw, area_loss_kw : shape (T, A).
     wholesale_price, retail_price, feed_in_price : shape (T,), EUR/kWh; retail without charges.
-    energy_p2p_eur, congestion_eur, redispatch_eur, losses_eur : per customer, over the run.
-    border_eur : per customer, charges at the borders of areas.
+    energy_p2p_eur, export_eur, congestion_eur, redispatch_eur : per customer, over the run;
+        positive is paid.
+    border_eur : per customer, charges that need the flows between areas and not only the meters.
     peak_loading_percent : highest loading of the transformers that feed each area; nan for none.
     overload_hours : time that these are above their limit, per area.
     line_overload_hours, voltage_hours : of the lines and buses of each area, summed, h.
     vm_min, vm_max : extreme voltages of each area, pu.
     limits_met_share : share of the slots in which the AC power flow keeps all limits.
+    provenance : packages, inputs, solver and machine, as JSON.
     seconds : computing time.
     """
 
@@ -89,9 +99,9 @@ class RunRecord:
     retail_price: Floats
     feed_in_price: Floats
     energy_p2p_eur: Floats
+    export_eur: Floats
     congestion_eur: Floats
     redispatch_eur: Floats
-    losses_eur: Floats
     border_eur: Floats
     peak_loading_percent: Floats
     overload_hours: Floats
@@ -100,6 +110,7 @@ class RunRecord:
     vm_min: Floats
     vm_max: Floats
     limits_met_share: float
+    provenance: str
     seconds: float
 
     @property
@@ -205,8 +216,7 @@ def simulate(scenario: Scenario) -> RunRecord:
         If something cannot be used or fails.
     """
     started = perf_counter()
-    network = _network(dumped(scenario.grid.model_dump(mode="json", by_alias=True)), scenario)
-    world = build_world(scenario, network)
+    world = build_world(scenario)
     sink = RecordSink(world)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"mosaik($|\.|_)")
@@ -219,29 +229,6 @@ def simulate(scenario: Scenario) -> RunRecord:
         finally:
             co_simulation.shut_down()
     return sink.record(perf_counter() - started)
-
-
-class _Keyed:
-    """A scenario that equals all others with the same network."""
-
-    def __init__(self, key: str, scenario: Scenario) -> None:
-        self.key, self.scenario = key, scenario
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Keyed) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-def _network(key: str, scenario: Scenario) -> Network:
-    return _loaded_network(_Keyed(key, scenario))
-
-
-@lru_cache(maxsize=NETWORKS_KEPT)
-def _loaded_network(keyed: _Keyed) -> Network:
-    """Load a network once per process: reading it takes longer than a day's simulation."""
-    return load_network(keyed.scenario)
 
 
 class RecordSink:
@@ -279,8 +266,9 @@ class RecordSink:
         self._add("load_kwh", load.sum(axis=0) * self._hours)
         self._add("curtailed_kwh", agent["p_curtailed"].sum(axis=0) * self._hours)
         self._add("limits_met", float((slot["verdict"] < 2).sum()))
-        for name, amount in money_by_kind(block).items():
+        for name, amount in money_by_kind(block.settlement).items():
             self._add(name, amount)
+        self._add("settled", block.settlement.network + block.settlement.losses)
         self._grid(block)
 
     def close(self, recorder: RecorderSimulator) -> None:
@@ -292,8 +280,10 @@ class RecordSink:
         series = {name: np.concatenate(parts) for name, parts in self._series.items()}
         series["bought_kwh"] = np.moveaxis(series["bought_kwh"], 0, 1).copy()
         met = self._sums.pop("limits_met") / len(series["net_kw"])
+        settled = self._sums.pop("settled")
         rating = np.asarray(world.tree.rating_kva, np.float64)
-        return RunRecord(
+        record = RunRecord(
+            border_eur=np.zeros(len(settled)),
             start=world.calendar.start.astype("datetime64[s]"),
             hours=self._hours,
             zone=world.calendar.zone,
@@ -308,10 +298,12 @@ class RecordSink:
             vm_min=np.where(np.isfinite(self._vm_min), self._vm_min, np.nan),
             vm_max=np.where(np.isfinite(self._vm_max), self._vm_max, np.nan),
             limits_met_share=float(met),
+            provenance=json.dumps(provenance(world), ensure_ascii=False),
             seconds=seconds,
             **series,
             **self._sums,
         )
+        return replace(record, border_eur=border_fees(world.charges, record.meters, settled))
 
     def _keep(self, name: str, values: Floats) -> None:
         self._series.setdefault(name, []).append(np.array(values, np.float64))
@@ -320,7 +312,7 @@ class RecordSink:
         self._sums[name] = self._sums.get(name, 0.0) + values
 
     def _without_trading(
-        self, agent: dict[str, NDArray[Any]], slot: dict[str, NDArray[Any]]
+        self, agent: Mapping[str, NDArray[Any]], slot: Mapping[str, NDArray[Any]]
     ) -> Floats:
         net = self._reference.net_kw(agent["p_load"], agent["p_pv_available"], self._hours)
         return np.where((slot["feed_in_price"] < 0.0)[:, None], np.maximum(net, 0.0), net)
@@ -356,7 +348,8 @@ class RecordSink:
         beyond = block.series["line"]["loading"] > limit + limits.loading_tolerance_percent
         start = world.net.bus.index.get_indexer(world.net.line["from_bus"])
         area = np.maximum(world.tree.area_of_bus[start], 0)
-        return np.bincount(area, beyond.sum(axis=0) * self._hours, minlength=len(world.tree))
+        hours = beyond.sum(axis=0) * self._hours
+        return np.asarray(np.bincount(area, hours, minlength=len(world.tree)), np.float64)
 
 
 def write_record(path: Path, record: RunRecord) -> None:
@@ -389,6 +382,8 @@ def read_record(path: Path) -> RunRecord:
 
 def _store(file: h5py.File, name: str, value: Any) -> None:
     match value:
+        case str():
+            file.create_dataset(name, data=value, dtype=h5py.string_dtype())
         case tuple():
             file.create_dataset(name, data=list(value), dtype=h5py.string_dtype())
         case np.ndarray() if value.dtype.kind == "M":
@@ -410,9 +405,10 @@ def _loaded(file: h5py.File, kind: type[Any], prefix: str) -> dict[str, Any]:
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:
-    if hint in (float, str):
-        convert: Callable[[Any], Any] = hint
-        return convert
+    if hint is float:
+        return float
+    if hint is str:
+        return lambda dataset: str(dataset.asstr()[()])
     if hint == tuple[str, ...]:
         return lambda dataset: tuple(dataset.asstr()[:])
     if hint == NDArray[np.datetime64]:
@@ -440,14 +436,28 @@ def supply_price(world: World) -> Floats:
     return np.asarray(world.prices.retail - charge)
 
 
-def money_by_kind(block: SlotBlock) -> dict[str, Floats]:
-    """Return what customers pay in a block beside charges on meters and to the retailer, EUR."""
-    money = block.settlement
-    nothing = np.zeros_like(money.energy_p2p)
+def money_by_kind(money: Settlement) -> dict[str, Floats]:
+    """Return what customers pay in a block beside charges and the retailer, EUR, shape (N,)."""
     return {
         "energy_p2p_eur": money.energy_p2p,
+        "export_eur": money.export,
         "congestion_eur": money.congestion,
         "redispatch_eur": money.redispatch,
-        "losses_eur": nothing,
-        "border_eur": nothing,
     }
+
+
+def border_fees(charges: Sequence[Charge], meters: MeterData, settled_eur: Floats) -> Floats:
+    """Return what the settlement bills of charges beyond what the meters tell, EUR, shape (N,).
+
+    Parameters
+    ----------
+    charges : of the run.
+    meters : of the run.
+    settled_eur : what customers paid slot by slot for the network and losses, shape (N,).
+    """
+    by_meters = np.zeros(len(settled_eur))
+    for charge in charges:
+        if isinstance(charge, SlotCharge) and charge.purpose == "network":
+            by_meters += charge.bill_eur(meters)
+    rest = settled_eur - by_meters
+    return np.where(np.abs(rest) > SETTLED_TOLERANCE_EUR, rest, 0.0)

@@ -144,7 +144,7 @@ class CostShares(Section):
     """Share caused by import at the level's peak (0.7)."""
     customer: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share caused by each connection as such (0.2)."""
-    peak_hours: Annotated[float, Field(gt=0, le=8760)] = 1.0
+    peak_hours: Annotated[int, Field(ge=1, le=8760)] = 1
     """Hours of the highest load that make up a level's peak, h (1)."""
 
     @model_validator(mode="after")
