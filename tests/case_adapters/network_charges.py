@@ -22,9 +22,10 @@ from tricell.markets.trade_paths import (
 
 def exogenous(case: dict[str, Any]) -> dict[str, Any]:
     ends = [(str(line["from"]), str(line["to"])) for line in case["lines"]]
-    names = list(dict.fromkeys(name for pair in ends for name in pair))
-    branches = network(names, ends)
     trades = case["trades"]
+    at = [str(trade[side]) for trade in trades for side in ("seller", "buyer")]
+    names = list(dict.fromkeys([*(name for pair in ends for name in pair), *at]))
+    branches = network(names, ends)
     seller, buyer = sides(names, trades)
     fees = recover_cost(
         case["cost"],
@@ -128,8 +129,9 @@ def sensitivity(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def network(names: list[str], ends: list[tuple[str, str]]) -> Branches:
-    rows = np.array([[names.index(start), names.index(end)] for start, end in ends], np.int64)
-    return Branches(rows[:, 0], rows[:, 1], len(names))
+    start = np.array([names.index(start) for start, _ in ends], np.int64)
+    end = np.array([names.index(end) for _, end in ends], np.int64)
+    return Branches(start, end, len(names))
 
 
 def sides(names: list[str], trades: list[dict[str, Any]]) -> Any:

@@ -130,7 +130,8 @@ def tree(lines: list[dict[str, Any]], root: Any = None) -> tuple[list[str], Bran
     fed = {end for _, end in ends}
     roots = [str(root)] if root is not None else [start for start, _ in ends if start not in fed]
     names = list(dict.fromkeys([*roots[:1], *(name for pair in ends for name in pair)]))
-    start, end = np.array([[names.index(s), names.index(e)] for s, e in ends]).T
+    start = np.array([names.index(start) for start, _ in ends], np.int64)
+    end = np.array([names.index(end) for _, end in ends], np.int64)
     return names, Branches(start, end, len(names))
 
 

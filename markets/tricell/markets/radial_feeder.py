@@ -8,9 +8,12 @@ areas, the supply (node 0) and the feeder below it, without any fee between them
     limits     V_min <= V <= V_max below the supply,   |P| <= cap of every line
 
 Everybody pays or gets the price of the own node, the dual of its balance (DLMP), firm loads too.
-The rent of the network is what they pay less what the supply is paid. Where nothing fixes a price
-between two bounds (nobody is partly served, nothing is imported or exported), any price between
-them supports the result, and the one of the optimal basis is stated.
+The rent of the network is what they pay less what the supply is paid.
+
+Ties: where nobody is served in part and nothing is imported or exported, every price between two
+bounds supports the result, and that of the optimal basis is stated. Where nothing flows at all and
+only buyers, only sellers or nobody came, it is the price of the supply: the import price, and the
+export price for sellers.
 
 Sources: Baran and Wu 1989 (DistFlow); Kim and Dvorkin 2020 (P2P-dominant distribution system).
 """
@@ -39,6 +42,8 @@ SUPPLY, BELOW = 0, 1
 """Rows of the two areas."""
 NO_LIMIT_KW = 1e9
 BREACH_PRICE = 1e3
+SMALLEST_KW = 1e-9
+"""Less is rounding."""
 
 
 @dataclass(frozen=True)
@@ -234,13 +239,17 @@ def _result(
     value = float((orders.side * orders.price_eur_per_kwh) @ clearing.accepted_kw)
     voltage = feeder.v_supply * np.sqrt(clearing.voltage2)
     voltage[SUPPLY_NODE] = feeder.v_supply
+    price = clearing.node_price
+    one_side = len(np.unique(orders.side)) < 2
+    if one_side and not load_kw.any() and not (clearing.accepted_kw > SMALLEST_KW).any():
+        price = np.full_like(price, prices[1] if (orders.side < 0.0).any() else prices[0])
     return FeederClearing(
         accepted_kw=clearing.accepted_kw,
-        price=clearing.node_price,
+        price=price,
         flow_kw=clearing.flow_kw,
         voltage=voltage,
         imports_kw=imports,
         exports_kw=exports,
         welfare_eur=value - supply_paid,
-        network_rent_eur=float(clearing.node_price @ withdrawn) - supply_paid,
+        network_rent_eur=float(price @ withdrawn) - supply_paid,
     )

@@ -209,8 +209,8 @@ class FeeMatrix(SlotCharge):
                 "plus one for entering another. The table has not this form: from "
                 f"{names[i]!r} to "
                 f"{names[j]!r} it states {table[i, j]:.6g} EUR/kWh, and the nearest such fees come "
-                f"to {reached[i, j]:.6g}, {miss[i, j]:.3g} away. Take {reached[i, j]:.6g} there, "
-                "make each cluster one area, or take `level_fee`."
+                f"to {reached[i, j]:.6g}, {miss[i, j]:.3g} away. Around every circle of "
+                "clusters the fees must add up to the same both ways; change them so, or take `level_fee`."
             )
 
 
