@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
@@ -62,11 +63,25 @@ class Calendar:
         Length of a slot, h.
     zone : str
         Time zone of the place, for local hours, months and weekdays across daylight saving time.
+
+    Raises
+    ------
+    MarketError
+        If there is no such time zone.
     """
 
     start: NDArray[np.datetime64]
     hours: float
     zone: str = "Europe/Berlin"
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise MarketError(
+                f"calendar: {self.zone!r} is not a time zone. Give a name of the IANA data base, "
+                "such as 'Europe/Berlin' or 'UTC'."
+            ) from error
 
     def __len__(self) -> int:
         return len(self.start)
