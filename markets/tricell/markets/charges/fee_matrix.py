@@ -206,11 +206,11 @@ class FeeMatrix(SlotCharge):
         if miss[i, j] > LARGEST_MISMATCH:
             raise MarketError(
                 f"charge {self.label!r}: in a pooled market a fee is one for leaving a cluster "
-                "plus one for entering another. The table has not this form: from "
-                f"{names[i]!r} to "
-                f"{names[j]!r} it states {table[i, j]:.6g} EUR/kWh, and the nearest such fees come "
-                f"to {reached[i, j]:.6g}, {miss[i, j]:.3g} away. Around every circle of "
-                "clusters the fees must add up to the same both ways; change them so, or take `level_fee`."
+                f"plus one for entering another. The table has not this form: from {names[i]!r} "
+                f"to {names[j]!r} it states {table[i, j]:.6g} EUR/kWh, and the nearest such fees "
+                f"come to {reached[i, j]:.6g}, {miss[i, j]:.3g} away. Around every circle of "
+                "clusters the fees must add up to the same both ways; change them so, or take "
+                "`level_fee`."
             )
 
 
