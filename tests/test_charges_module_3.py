@@ -7,9 +7,11 @@ Netzentgelte-DE), and its column `avg_h0dyn`, the average price of the dynamic s
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from datetime import date
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ HOLIDAYS_2026 = [
     (1, 1), (4, 3), (4, 6), (5, 1), (5, 14), (5, 25), (10, 3), (12, 25), (12, 26),
 ]  # fmt: skip
 """Holidays of all German states in 2026, month and day."""
+CASES = Path(__file__).parent / "cases"
 ROUNDING_CT = 5.0e-5
 """The table states averages to 0.0001 ct/kWh."""
 OPERATORS = tuple(module_3_prices())
@@ -186,10 +189,18 @@ def average_ct(operator: str, household: MeterData) -> float:
 
 
 def test_netze_bw_is_neutral_for_the_standard_profile() -> None:
-    """7.5757 ct/kWh, 0.076 % above ST (price sheet 2026, BK8-22/010-A)."""
-    average = average_ct("Netze BW GmbH", meters())
-    assert average == pytest.approx(7.5757, abs=ROUNDING_CT)
-    assert 100.0 * (average / 7.57 - 1.0) == pytest.approx(0.076, abs=0.001)
+    """TR03: 7.5757 ct/kWh, 0.076 % above ST (price sheet 2026, BK8-22/010-A)."""
+    given_ = json.loads((CASES / "TR03" / "input.json").read_text("utf-8"))
+    stated = json.loads((CASES / "TR03" / "expected.json").read_text("utf-8"))
+    low, standard, high = (given_[f"{band}_ct_per_kwh"] / 100 for band in ("NT", "ST", "HT"))
+    sheet = prices(low=low, standard=standard, high=high, windows=parse_windows(given_["windows"]))
+    charge = charge_of({"kind": "time_bands", **sheet.time_bands()})
+    average = 100.0 * float(charge.bill_eur(meters())[0])
+    assert average == pytest.approx(stated["expected"]["weighted_ct_per_kwh"], abs=ROUNDING_CT)
+    assert 100.0 * (average / 100 / standard - 1.0) == pytest.approx(
+        stated["expected"]["deviation_percent"], abs=stated["tolerance"]["percent"] / 10
+    )
+    assert average == pytest.approx(average_ct("Netze BW GmbH", meters()), rel=1e-12)
 
 
 def test_the_average_price_of_the_standard_profile_is_that_of_the_table_for_all_operators() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +46,7 @@ from tricell.scenarios.section import Section
 from tricell.scenarios.yaml_tree import Node, parse
 from tricell.scenarios.yaml_tree import Source as YamlSource
 
+CASES = Path(__file__).parent / "cases"
 PRESETS = known_presets()
 ENTRIES: TypeAdapter[tuple[ChargeEntry, ...]] = TypeAdapter(tuple[ChargeEntry, ...])
 
@@ -174,6 +176,31 @@ def test_module_1_gives_the_published_lump_sum(operator: str, net_eur: float) ->
     assert isinstance(rebate, ControllableRebate)
     assert rebate.lump_sum_eur_per_year == pytest.approx(80 / 1.19, abs=1e-6)
     assert rebate.energy_kwh_per_year == 3750 * 0.20
+
+
+def test_module_1_and_2_of_braunschweig_are_recomputed_from_their_rules() -> None:
+    """TR01: bs-netz.de 2025."""
+    given_ = json.loads((CASES / "TR01" / "input.json").read_text("utf-8"))
+    stated = json.loads((CASES / "TR01" / "expected.json").read_text("utf-8"))
+    working = given_["working_price_ct_per_kwh"] / 100
+    rebate = ControllableRebate(
+        lump_sum_eur_per_year=given_["lump_sum_eur_with_vat"] / (1 + given_["vat_percent"] / 100),
+        energy_kwh_per_year=given_["energy_kwh_per_year"] * given_["share"],
+        working_rate_eur_per_kwh=working,
+    )
+    year = year_of("Europe/Berlin", 2025, hours=1.0)
+    found = -bill((rebate,), meters(year, 0.5, controllable(True)))
+    assert found == pytest.approx(
+        stated["expected"]["net_eur_per_year"], abs=stated["tolerance"]["eur"]
+    )
+    _, shipped = load_preset("de_14a_module_1")
+    assert isinstance(shipped, ControllableRebate)
+    assert shipped.rebate_eur_per_year == pytest.approx(found, abs=1e-6)
+    _, reduced = load_preset("de_14a_module_2")
+    assert isinstance(reduced, Volumetric)
+    assert 100 * reduced.rate_eur_per_kwh == pytest.approx(
+        stated["expected"]["module_2_ct_per_kwh"], abs=stated["tolerance"]["ct"]
+    )
 
 
 def test_module_1_never_gives_more_than_the_customer_pays() -> None:
