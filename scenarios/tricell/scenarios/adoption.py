@@ -47,6 +47,13 @@ TRADING_STREAM = 1000
 PROFILE_STREAM = 100
 RATING_IN_NAME = re.compile(r"_(\d+(?:\.\d+)?)$")
 
+OWNED = {
+    DeviceKind.PV: "PV plant",
+    DeviceKind.EV: "charger",
+    DeviceKind.HEAT_PUMP: "heat pump",
+}
+"""What a household owns, in words."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Column = NDArray[np.float32]
@@ -259,7 +266,7 @@ def _with_owners(
     population = replace(
         population,
         devices=_chosen_devices(devices, stays),
-        notes=(*population.notes, _note(population, kind.label, wanted, len(new), lost)),
+        notes=(*population.notes, _note(population, OWNED[kind], wanted, len(new), lost)),
     )
     if not len(new):
         return population
@@ -269,7 +276,7 @@ def _with_owners(
 def _note(population: Population, what: str, wanted: IntArray, new: int, lost: int) -> str:
     return (
         f"Adoption: {len(wanted)} of {len(_households(population))} households own a "
-        f"{what.replace('_', ' ')} ({new} new, {lost} taken away)."
+        f"{what} ({new} new, {lost} taken away)."
     )
 
 
@@ -320,7 +327,7 @@ def _drawn_profiles(
     if not offered:
         raise DataError(
             f"participants.adoption wants {len(new)} more households with a "
-            f"{kind.label.replace('_', ' ')}, but the profiles of this scenario offer none to "
+            f"{OWNED[kind]}, but the profiles of this scenario offer none to "
             f"draw from. Set participants.adoption.{kind.label}_profile to the name of a profile, "
             "or choose a network whose data have some, such as SimBench's scenario 2."
         )
@@ -385,7 +392,7 @@ def _new_devices(
     rated_kw: FloatArray,
 ) -> Devices:
     count = len(agent)
-    label = f"adopted {kind.label.replace('_', ' ')}"
+    label = f"adopted {OWNED[kind]}"
     return Devices(
         name=tuple(f"{population.agents.id[row]} {label}" for row in agent),
         agent=agent,

@@ -18,7 +18,8 @@ battery takes the first. The marginal value :math:`v(s)` of stored energy falls 
    v \leftarrow \min(v(s), \max(v(s + A), a)), \qquad
    v \leftarrow \max(v(s), \min(v(s - C), c))
 
-which is the exact infimal convolution of a convex cost with a linear piece. Values are kept at
+which is the exact infimal convolution of a convex cost with a linear piece: the price of the
+piece, as far as it lies between the values before and after it. Values are kept at
 `LEVELS` fillings, straight lines between. Below the reserve of a peak plan a kWh is worth more
 than any energy, so that the reserve is filled in the cheapest slots before it is needed. Local
 prices are not foreseen: what neighbours offer is taken when it is better than the value.
@@ -34,6 +35,10 @@ from tricell.simulators.population import Batteries, BoolArray, FloatArray, IntA
 
 LEVELS = 17
 """Fillings at which values are kept: empty, every sixteenth, full."""
+SMALLEST_FALL = 1e-12
+"""Fall of the value between two levels that counts as one, EUR/kWh."""
+FULL_OR_EMPTY = 1e6
+"""Value of energy that an empty store lacks; minus that of energy that a full one cannot take."""
 RESERVE_WORTH = 2.0
 """Value of a kWh below the reserve, in terms of the highest price of the horizon."""
 
@@ -139,32 +144,63 @@ def filling_worth(values: FloatArray, price: FloatArray) -> FloatArray:
     float64, shape (n_battery,)
         Share of the capacity, 0 to 1.
     """
-    count = (values >= price).sum(axis=0)
+    count = np.count_nonzero(values >= price, axis=0)
     column = np.arange(values.shape[1])
-    above = values[np.clip(count - 1, 0, LEVELS - 1), column]
-    below = values[np.clip(count, 0, LEVELS - 1), column]
-    fall = above - below
-    between = np.divide(above - price, fall, out=np.zeros_like(fall), where=fall > 0)
-    place = np.where((count > 0) & (count < LEVELS), count - 1 + between, count - 1.0)
-    return np.asarray(np.clip(place / (LEVELS - 1), 0.0, 1.0))
+    above = values[np.maximum(count - 1, 0), column]
+    below = values[np.minimum(count, LEVELS - 1), column]
+    # Where all levels are worth it, or none is, there is no fall and the clip decides.
+    between = (above - price) / np.maximum(above - below, SMALLEST_FALL)
+    return np.asarray(np.clip((count - 1 + between) / (LEVELS - 1), 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One piece of energy in every slot: how far it moves the filling, and its price.
+
+    Attributes
+    ----------
+    place : where the lowest level is moved to, as a row of `_Pieces.padded` times its width.
+    share : how far beyond that row, 0 to 1.
+    price : EUR per kWh stored.
+    """
+
+    place: IntArray
+    share: FloatArray
+    price: FloatArray
+
+    @classmethod
+    def of(cls, steps: FloatArray, price: FloatArray) -> _Piece:
+        """Return a piece that moves the filling by some levels; shape (H, n_battery)."""
+        within = np.clip(steps, -LEVELS, LEVELS)
+        whole = np.floor(within)
+        n_battery = steps.shape[1]
+        place = (LEVELS + whole.astype(np.int64)) * n_battery + np.arange(n_battery)
+        return cls(place, within - whole, price)
 
 
 @dataclass(frozen=True)
 class _Pieces:
-    """The pieces of energy of every slot: sizes in steps between levels, prices per kWh stored."""
+    """The pieces of energy of every slot.
 
-    own_steps: FloatArray
-    own_price: FloatArray
-    has_surplus: BoolArray
-    buy_steps: FloatArray
-    buy_price: FloatArray
-    sell_steps: FloatArray
-    sell_price: FloatArray
+    Attributes
+    ----------
+    own : own surplus to store, or own deficit to cover.
+    buy, sell : the rest of the power, with the market.
+    sells : whether export may pay in a slot.
+    kept : share of stored energy left after self-discharge.
+    dearest : value of energy below a reserve.
+    padded : room for the values between those beyond a full and an empty store.
+    rows : start of each level in a flat array.
+    """
+
+    own: _Piece
+    buy: _Piece
+    sell: _Piece
     sells: BoolArray
     kept: FloatArray
     dearest: float
-    level: IntArray
-    column: IntArray
+    padded: FloatArray
+    rows: IntArray
 
     @classmethod
     def of(cls, batteries: Batteries, outlook: Outlook, wear: float, margin: float) -> _Pieces:
@@ -173,53 +209,45 @@ class _Pieces:
         surplus, deficit = np.clip(-net, 0.0, charge), np.clip(net, 0.0, discharge)
         buys = np.clip(np.minimum(outlook.cap_kw - net, charge) - surplus, 0.0, None)
         steps_per_kwh = (LEVELS - 1) / batteries.energy_kwh
-        into, out_of = hours * batteries.eta_charge, hours / batteries.eta_discharge
+        into = hours * batteries.eta_charge * steps_per_kwh
+        out_of = hours / batteries.eta_discharge * steps_per_kwh
         own_cost = (outlook.earns + margin) / batteries.eta_charge
         own_gain = batteries.eta_discharge * (outlook.retail - wear - margin)
         buy_price = (outlook.retail + margin) / batteries.eta_charge
         sell_price = batteries.eta_discharge * (outlook.earns - wear - margin)
         cheapest = np.minimum(own_cost, buy_price).min(axis=0)
+        padded = np.full((3 * LEVELS + 1, len(batteries)), FULL_OR_EMPTY)
+        padded[2 * LEVELS :] = -FULL_OR_EMPTY
         return cls(
-            own_steps=np.where(net < 0, surplus * into, -deficit * out_of) * steps_per_kwh,
-            own_price=np.where(net < 0, own_cost, own_gain),
-            has_surplus=net < 0,
-            buy_steps=buys * into * steps_per_kwh,
-            buy_price=buy_price,
-            sell_steps=-(discharge - deficit) * out_of * steps_per_kwh,
-            sell_price=sell_price,
+            own=_Piece.of(
+                np.where(net < 0, surplus * into, -deficit * out_of),
+                np.where(net < 0, own_cost, own_gain),
+            ),
+            buy=_Piece.of(buys * into, buy_price),
+            sell=_Piece.of(-(discharge - deficit) * out_of, sell_price),
             sells=(sell_price > cheapest).any(axis=1),
             kept=(1.0 - batteries.self_discharge_per_day) ** (hours / 24.0),
             dearest=RESERVE_WORTH * float(max(np.max(outlook.retail), 0.0)) + 1.0,
-            level=np.arange(LEVELS)[:, None],
-            column=np.arange(len(batteries)),
+            padded=padded,
+            rows=np.arange(LEVELS)[:, None] * len(batteries),
         )
 
     def one_slot_back(self, value: FloatArray, slot: int) -> FloatArray:
         """Return the value of stored energy at the start of a slot from that at its end."""
-        moved = self._moved(value, self.buy_steps[slot], -np.inf)
-        value = np.minimum(value, np.maximum(moved, self.buy_price[slot]))
-        surplus, price = self.has_surplus[slot], self.own_price[slot]
-        beyond = np.where(surplus, -np.inf, np.inf)
-        moved = self._moved(value, self.own_steps[slot], beyond)
-        charged = np.minimum(value, np.maximum(moved, price))
-        discharged = np.maximum(value, np.minimum(moved, price))
-        value = np.where(surplus, charged, discharged)
+        value = self._with(value, self.buy, slot)
+        value = self._with(value, self.own, slot)
         if self.sells[slot]:
-            moved = self._moved(value, self.sell_steps[slot], np.inf)
-            value = np.maximum(value, np.minimum(moved, self.sell_price[slot]))
+            value = self._with(value, self.sell, slot)
         return np.maximum(value * self.kept, 0.0)
 
-    def _moved(
-        self, value: FloatArray, steps: FloatArray, beyond: FloatArray | float
-    ) -> FloatArray:
-        """Return the value at every level plus a number of steps; ``beyond`` outside the store."""
-        whole = np.floor(steps)
-        share = steps - whole
-        low = self.level + whole.astype(np.int64)
-        n_battery = len(self.column)
-        flat = value.ravel()
-        first = flat[np.clip(low, 0, LEVELS - 1) * n_battery + self.column]
-        second = flat[np.clip(low + 1, 0, LEVELS - 1) * n_battery + self.column]
-        between = first + (second - first) * share
-        place = self.level + steps
-        return np.where((place < 0) | (place > LEVELS - 1), beyond, between)
+    def _with(self, value: FloatArray, piece: _Piece, slot: int) -> FloatArray:
+        """Return the value with a piece: its price, between the values before and after it."""
+        self.padded[LEVELS : 2 * LEVELS] = value
+        flat, place = self.padded.ravel(), self.rows + piece.place[slot]
+        moved = flat.take(place)
+        above = flat.take(place + self.padded.shape[1])
+        above -= moved
+        above *= piece.share[slot]
+        moved += above
+        lowest, highest = np.minimum(value, moved), np.maximum(value, moved)
+        return np.asarray(np.minimum(np.maximum(piece.price[slot], lowest), highest))
