@@ -24,6 +24,7 @@ from tricell.errors import ResultsError, TricellError
 
 if TYPE_CHECKING:
     from tricell.scenarios.schema import Scenario
+    from tricell.scenarios.study_file import LoadedStudy
 
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 130
@@ -283,6 +284,60 @@ def compare(
 
 
 @app.command()
+def study(
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="Name of a shipped study, or path of a YAML file.",
+            show_default=False,
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Results (default: NAME.study in this folder)."
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler", metavar="ADDRESS", help="Dask scheduler of a cluster, tcp://HOST:PORT."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, help="Processes (one per core)."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite existing results; runs are reused.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the path of the results file.")
+    ] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry", help="Show what would be studied; run nothing.")
+    ] = False,
+) -> None:
+    """Study network charges: designs, axes and closures of a study file; results and a report.
+
+    A study that was stopped goes on where it was: runs that are done are reused.
+    """
+    from tricell.scenarios.screen import standard_output
+    from tricell.scenarios.study_file import load_study
+
+    loaded = load_study(study)
+    if dry:
+        from tricell.scenarios.study_screen import show_plan
+
+        show_plan(standard_output(), loaded)
+        return
+    folder = output or Path(f"{loaded.study.name}.study")
+    _study_and_report(loaded, folder, scheduler, workers, force=force, quiet=quiet)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of scenario files, for editors."""
     from tricell.scenarios.schema import json_schema
@@ -376,6 +431,41 @@ def _run_and_report(scenario: Scenario, output: Path, force: bool, quiet: bool) 
     from tricell.results.summary import print_summary
 
     print_summary(summarise(outcome.output), standard_output())
+
+
+def _study_and_report(
+    loaded: LoadedStudy,
+    folder: Path,
+    scheduler: str | None,
+    workers: int | None,
+    *,
+    force: bool,
+    quiet: bool,
+) -> None:
+    from tricell.results.study_report import write_report
+    from tricell.scenarios.screen import standard_output
+    from tricell.scenarios.study_engine import run_study
+    from tricell.scenarios.study_screen import StudyProgress, show_outcome
+
+    try:
+        with StudyProgress(loaded.study.name, shown=not quiet) as progress:
+            outcome = run_study(
+                loaded,
+                folder,
+                scheduler=scheduler,
+                workers=workers,
+                force=force,
+                progress=progress.update,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"The runs done so far are kept in {folder}; the same command goes on from there."
+        ) from None
+    report = write_report(outcome.output, folder)
+    if quiet:
+        typer.echo(str(outcome.output))
+        return
+    show_outcome(standard_output(), outcome, report[0])
 
 
 def _written_at(file: Path) -> int | None:

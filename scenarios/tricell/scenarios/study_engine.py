@@ -167,7 +167,8 @@ class _Campaign:
         """Submit everything, and take what comes back until all is there."""
         self.client.subscribe_topic(TOPIC, self._noted)
         self.progress(self.state)
-        futures = DASK.as_completed([self._submit_reference(point) for point in self.points])
+        first = [self._submit_reference(point) for point in self.points]
+        futures = DASK.as_completed(first, loop=self.client.loop)
         for future in futures:
             point, design = self._meaning.pop(future.key)
             if design is None:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tricell.errors import SimulatorError
+from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.charge import (
     Bools,
     Calendar,
@@ -36,7 +37,7 @@ from tricell.scenarios.runner import provenance
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.study_plan import run_hash
 from tricell.scenarios.world import World, build_world
-from tricell.simulators.no_trading import NoTradingReference
+from tricell.simulators.battery import apply_power, greedy_power, own_surplus_of_batteries
 from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
 
 Floats = NDArray[np.float64]
@@ -244,9 +245,7 @@ class RecordSink:
         self._hours = world.scenario.time.step_hours
         self._series: dict[str, list[Floats]] = {}
         self._sums: dict[str, Any] = {}
-        self._reference = NoTradingReference(
-            world.population.batteries, len(world.population.agents)
-        )
+        self._stored_kwh = world.population.batteries.soc0_kwh.copy()
         self._fed_by = _feeding_trafos(world)
         self._vm_min = np.full(len(world.tree), np.inf)
         self._vm_max = np.full(len(world.tree), -np.inf)
@@ -314,7 +313,14 @@ class RecordSink:
     def _without_trading(
         self, agent: Mapping[str, NDArray[Any]], slot: Mapping[str, NDArray[Any]]
     ) -> Floats:
-        net = self._reference.net_kw(agent["p_load"], agent["p_pv_available"], self._hours)
+        """Let every battery serve its owner alone; plants stop where feeding in would cost."""
+        batteries, hours = self._world.population.batteries, self._hours
+        net = np.array(agent["p_load"] - agent["p_pv_available"], np.float64)
+        for row in range(len(net)):
+            own = own_surplus_of_batteries(batteries, -net[row])
+            power = greedy_power(batteries, self._stored_kwh, own, hours)
+            self._stored_kwh = apply_power(batteries, self._stored_kwh, power, hours)
+            net[row] += sum_by_key(batteries.agent, power, net.shape[1])
         return np.where((slot["feed_in_price"] < 0.0)[:, None], np.maximum(net, 0.0), net)
 
     def _grid(self, block: SlotBlock) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,8 @@ def rates(result: ClosureResult) -> Columns:
     last = len(result.rounds) - 1
     for number, round_ in enumerate(result.rounds):
         for charge in round_.charges:
+            if not any(value for _, value, _ in rates_of(charge)):
+                continue
             for name, value, unit in rates_of(charge):
                 outcome = (round_.collected_eur, round_.change)
                 rows.append(
@@ -439,21 +442,20 @@ def _house_prices(record: RunRecord, charges: Sequence[Charge]) -> list[float]:
     shape = np.maximum(record.net_kw[:, homes], 0.0).mean(axis=1) if homes.any() else None
     if shape is None or not shape.any():
         return [np.nan] * len(indicators.HOUSES_KWH)
-    net = indicators.house_profiles_kw(shape, record.hours)
-    meters = MeterData(
-        record.calendar,
-        Customers.plain(net.shape[1]),
-        net,
-        wholesale_price=record.wholesale_price,
-    )
+    houses = indicators.house_profiles_kw(shape, record.hours)
+    # One customer of each other class, without any power, so that charges may speak of them.
+    others = sorted(set(record.customers.group) - {"household"})
+    net = np.concatenate([houses, np.zeros((len(houses), len(others)))], axis=1)
+    group = ("household",) * houses.shape[1] + tuple(others)
+    customers = replace(Customers.plain(net.shape[1]), group=group)
+    meters = MeterData(record.calendar, customers, net, wholesale_price=record.wholesale_price)
     try:
         network = sum((charge.bill_eur(meters) for charge in charges), np.zeros(net.shape[1]))
     except MarketError:
         return [np.nan] * len(indicators.HOUSES_KWH)
     energy = (meters.import_kwh * record.retail_price[:, None]).sum(axis=0)
-    share = record.calendar.year_share
-    prices = indicators.effective_price(network + energy, indicators.HOUSES_KWH, share)
-    return [float(price) for price in prices]
+    bill, share = (network + energy)[: houses.shape[1]], record.calendar.year_share
+    return [float(p) for p in indicators.effective_price(bill, indicators.HOUSES_KWH, share)]
 
 
 def _member(customers: Customers) -> Floats:
