@@ -342,7 +342,7 @@ def test_rates_of_owners_follow_the_level_of_their_area() -> None:
     )
     found = storage_rates(
         rates,
-        area_level=np.array([3, 2, 1]),
+        rates.by_source[:, [2, 1, 0]],
         agent_area=np.array([2, 1, 0]),
         battery_agent=np.array([1, 0, 2]),
     )

@@ -127,6 +127,7 @@ def village(
                 untraded_node_kw=None,
                 prices=trade_prices(parent, fee, RETAIL, FEED_IN),
                 fee=fee,
+                seen_fee=fee,
                 entry=np.zeros(len(fee)),
                 exit=np.zeros(len(fee)),
                 retail_charge=0.0,

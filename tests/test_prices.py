@@ -134,9 +134,8 @@ def test_own_wholesale_prices_that_do_not_fit_are_refused(
 def test_prices_at_which_buying_and_selling_back_pays_are_refused_with_the_first_slot() -> None:
     retail, feed_in = np.array([0.30, 0.12, 0.10]), np.full(3, 0.08)
     start = np.datetime64("2016-01-01T00:00:00")
-    check_prices(retail, feed_in, top_fee_eur_per_kwh=np.array([0.02]), start=start, step_s=900)
+    check_prices(retail, feed_in, start=start, step_s=900)
     with pytest.raises(
-        DataError,
-        match=r"slot 1 \(2016-01-01T00:15:00 UTC, and in 2 slots.*0\.1200.*0\.0500.*0\.0800",
+        DataError, match=r"slot 1 \(2016-01-01T00:15:00 UTC, and in 2 slots.*0\.0700.*0\.0800"
     ):
-        check_prices(retail, feed_in, top_fee_eur_per_kwh=np.array([0.05]), start=start, step_s=900)
+        check_prices(retail - [0.0, 0.05, 0.05], feed_in, start=start, step_s=900)

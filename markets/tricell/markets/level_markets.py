@@ -82,6 +82,7 @@ class SlotDemand:
     untraded_node_kw : the part of it of those who take no part in the markets; None for nothing.
     prices : prices at the areas' borders in the joint program.
     fee : network fee of a kWh that is traded in each area, EUR/kWh.
+    seen_fee : the same, but at most all that trade could gain: what the joint program knows.
     entry, exit : what a kWh pays that enters or leaves each area through its border, EUR/kWh.
     retail_charge : network charges in the retail price, EUR/kWh.
     limits : limits of the linear model.
@@ -95,6 +96,7 @@ class SlotDemand:
     untraded_node_kw: Floats | None
     prices: TradePrices
     fee: Floats
+    seen_fee: Floats
     entry: Floats
     exit: Floats
     retail_charge: float
@@ -358,7 +360,7 @@ class LevelMarkets:
         borders += np.maximum(-imported, 0.0) @ np.broadcast_to(demand.exit, imported.shape)
         supply = _retail_cost(float(imported[0]), demand)
         supply += sum(_retail_cost(float(part), demand) for part in _sides(alone))
-        fees = float(traded @ demand.fee) + float(borders)
+        fees = float(traded @ demand.seen_fee) + float(borders)
         return _battery_cost(demand, done, hours) + (fees + supply) * hours
 
 

@@ -91,6 +91,33 @@ class TradingAreas:
         """Return the fee of a kWh that is bought in each area, EUR/kWh, shape (T or 1, areas)."""
         return rates.by_source[:, self.level - 1]
 
+    def seen_fee(self, rates: EnergyRates, retail: Floats, feed_in: Floats) -> Floats:
+        """Return the fee of each area, but at most all that trade there could gain.
+
+        Trade is worth no more than the gap between buying from and feeding in to the retailer,
+        borders on the way included. Where the fee is larger the area's market is closed, and its
+        members act as with a fee of just that gap: all is indifferent to them but the retailer.
+
+        Parameters
+        ----------
+        rates : network charges per kWh.
+        retail, feed_in : EUR/kWh, shape (T,); the retail price is all in.
+
+        Returns
+        -------
+        EUR/kWh, shape (T, areas), or (1, areas) where the fees do not change and all are open.
+        """
+        fee, gap = self.fee(rates), self._gap(rates, retail, feed_in)
+        return fee if (fee <= gap).all() else np.minimum(fee, gap)
+
+    def is_open(self, rates: EnergyRates, retail: Floats, feed_in: Floats) -> Bools:
+        """Return whether the fee of each area leaves anything to gain, shape (T, areas)."""
+        return np.asarray(self.fee(rates) <= self._gap(rates, retail, feed_in))
+
+    def _gap(self, rates: EnergyRates, retail: Floats, feed_in: Floats) -> Floats:
+        borders = self.border_cost(rates.entry) + self.border_cost(rates.exit)
+        return np.asarray((retail - feed_in)[:, None] + borders[Source.RETAIL])
+
     def border_cost(self, at_border: Floats) -> Floats:
         """Cost of crossing borders between each area and where a kWh meets, by its source.
 
@@ -325,7 +352,8 @@ def joint_trades(areas: TradingAreas, block: ClearedBlock) -> SlotTrades:
     below[child, areas.parent[child]] = 1.0
     demand = demand + np.maximum(net, 0.0) @ below
     supply = supply + np.maximum(-net, 0.0) @ below
-    traded = np.minimum(demand, supply)
+    is_open = areas.is_open(block.rates, block.retail_price, block.feed_in_price)
+    traded = np.minimum(demand, supply) * is_open
     member = areas.agent_area
     bought = _by_source(areas, _ratio(traded, demand))[:, :, member] * buy
     sold = _by_source(areas, _ratio(traded, supply))[:, :, member] * sell
@@ -355,7 +383,8 @@ class _JointPrices:
 
     @classmethod
     def of(cls, areas: TradingAreas, block: ClearedBlock) -> _JointPrices:
-        rates, member, fee = block.rates, areas.agent_area, areas.fee(block.rates)
+        rates, member = block.rates, areas.agent_area
+        fee = areas.seen_fee(rates, block.retail_price, block.feed_in_price)
         into, out = areas.border_cost(rates.entry), areas.border_cost(rates.exit)
         ceiling = block.retail_price[:, None] - fee + into[Source.RETAIL]
         floor = np.minimum(block.feed_in_price[:, None] - out[Source.RETAIL], 0.0)

@@ -169,7 +169,7 @@ def _storage_settings(world: World) -> StorageSettings:
         prices=world.prices,
         rates=storage_rates(
             world.rates,
-            area_level=world.areas.level,
+            world.areas.seen_fee(world.rates, world.prices.retail, world.prices.feed_in),
             agent_area=world.areas.agent_area,
             battery_agent=population.batteries.agent,
         ),

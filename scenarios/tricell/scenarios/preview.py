@@ -7,9 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tricell.grid_models.area_tree import LEVEL_NAMES, AreaRow, AreaTree, render_tree
+from tricell.grid_models.area_tree import AreaRow, AreaTree, render_tree
+from tricell.grid_models.electrical_grid import build_electrical_grid
 from tricell.grid_models.findings import GridFinding
+from tricell.grid_models.linear_grid import build_linear_grid
+from tricell.markets.charge import Charge, EnergyRates
 from tricell.scenarios.network import load_network
+from tricell.scenarios.network_charges import (
+    build_calendar,
+    build_charges,
+    build_customers,
+    energy_rates,
+)
 from tricell.scenarios.participants import build_population
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.world import build_prices
@@ -37,6 +46,7 @@ class Preview:
     findings: tuple[GridFinding, ...]
     counts: Mapping[str, int]
     """Agents, devices and batteries by kind."""
+    charges: tuple[Charge, ...]
     prices: tuple[PriceRange, ...]
     notes: tuple[str, ...]
     """What was left out of the data, or read in a particular way."""
@@ -53,13 +63,19 @@ def preview(scenario: Scenario) -> Preview:
     network = load_network(scenario)
     net, tree = network.net, network.tree
     population = build_population(scenario, net)
+    grid = build_electrical_grid(net)
+    linear = build_linear_grid(grid, tree, grid.node_of_bus)
+    calendar = build_calendar(scenario.time)
+    customers = build_customers(population, tree, grid, linear.node_area)
+    charges = build_charges(scenario, tree.id)
     return Preview(
         scenario=scenario,
         areas=tuple(render_tree(tree, net)),
         members=_members(population, tree),
         findings=network.findings,
         counts=population.counts(),
-        prices=_price_ranges(scenario, _top_fee(scenario, tree)),
+        charges=charges,
+        prices=_price_ranges(scenario, energy_rates(charges, calendar, customers)),
         notes=population.notes,
     )
 
@@ -70,14 +86,8 @@ def _members(population: Population, tree: AreaTree) -> dict[str, int]:
     return {name: int(count) for name, count in zip(tree.id, counts, strict=True)}
 
 
-def _top_fee(scenario: Scenario, tree: AreaTree) -> float:
-    """Fee of the highest level that the network has, EUR/kWh."""
-    fee: float = getattr(scenario.prices.fees, LEVEL_NAMES[int(tree.level[0])])
-    return fee
-
-
-def _price_ranges(scenario: Scenario, top_fee_eur_per_kwh: float) -> tuple[PriceRange, ...]:
-    _, prices = build_prices(scenario, top_fee_eur_per_kwh)
+def _price_ranges(scenario: Scenario, rates: EnergyRates) -> tuple[PriceRange, ...]:
+    _, prices = build_prices(scenario, rates)
     series = {"wholesale": prices.wholesale, "retail": prices.retail, "feed-in": prices.feed_in}
     return tuple(
         PriceRange(name, float(values.min()), float(values.mean()), float(values.max()))

@@ -192,22 +192,15 @@ def check_prices(
     retail_eur_per_kwh: FloatArray,
     feed_in_eur_per_kwh: FloatArray,
     *,
-    top_fee_eur_per_kwh: FloatArray,
     start: np.datetime64,
     step_s: int,
 ) -> None:
-    """Require that importing and exporting at once never pays.
-
-    Energy from the retailer enters the top market at the retail price, network charges included,
-    less the fee of a multi-cell (the buyer pays that fee there). Were that below the feed-in price,
-    buying from the retailer to sell to the retailer would earn money without bound.
+    """Require that buying from the retailer to sell to the retailer never pays.
 
     Parameters
     ----------
     retail_eur_per_kwh, feed_in_eur_per_kwh : float64, shape (n_slot,)
-        Prices, EUR/kWh.
-    top_fee_eur_per_kwh : float64, shape (n_slot,) or (1,)
-        Fee of the highest level, EUR/kWh.
+        Prices, EUR/kWh; the retail price with network charges.
     start : numpy.datetime64
         UTC start of the first slot.
     step_s : int
@@ -218,18 +211,15 @@ def check_prices(
     DataError
         For the first slot in which it would pay.
     """
-    top_fee = np.broadcast_to(top_fee_eur_per_kwh, retail_eur_per_kwh.shape)
-    gap = retail_eur_per_kwh - top_fee - feed_in_eur_per_kwh
-    broken = gap < -PRICE_TOLERANCE_EUR_PER_KWH
+    broken = retail_eur_per_kwh - feed_in_eur_per_kwh < -PRICE_TOLERANCE_EUR_PER_KWH
     if broken.any():
         slot = int(np.argmax(broken))
         when = start.astype("datetime64[s]") + np.timedelta64(slot * step_s, "s")
         raise DataError(
             f"Prices in slot {slot} ({when} UTC, and in {int(broken.sum())} slots in all): the "
-            f"retail price {retail_eur_per_kwh[slot]:.4f} less the highest fee "
-            f"{top_fee[slot]:.4f} is below the feed-in price "
+            f"retail price {retail_eur_per_kwh[slot]:.4f} is below the feed-in price "
             f"{feed_in_eur_per_kwh[slot]:.4f} EUR/kWh, so that buying and selling back would earn "
-            "money. Raise the retail price, or lower the feed-in price or the fee."
+            "money. Raise the retail price, or lower the feed-in price."
         )
 
 

@@ -217,6 +217,8 @@ def _price_table(seen: Preview) -> Table:
     fees = seen.scenario.prices.fees
     levels = f"microgrid {fees.microgrid:g}, cell {fees.cell:g}, multi-cell {fees.multicell:g}"
     table.add_row("fees", levels)
+    for charge in seen.charges[1:]:
+        table.add_row("charge", charge.label)
     return table
 
 

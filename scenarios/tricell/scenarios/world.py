@@ -253,7 +253,7 @@ def _level_markets(
 
 
 def build_prices(scenario: Scenario, rates: EnergyRates) -> tuple[WholesaleSeries, PriceSeries]:
-    """Return the prices of every slot, after a check that no one can trade in a circle.
+    """Return the prices of every slot, checked that the retailer buys no dearer than he sells.
 
     Parameters
     ----------
@@ -272,13 +272,7 @@ def build_prices(scenario: Scenario, rates: EnergyRates) -> tuple[WholesaleSerie
     charge = np.broadcast_to(rates.by_source[:, Source.RETAIL], time.slots)
     retail = retail_prices(prices.retail, spot) + charge
     feed_in = feed_in_prices(prices.feed_in, spot)
-    check_prices(
-        retail,
-        feed_in,
-        top_fee_eur_per_kwh=rates.by_source[:, Source.MULTICELL],
-        start=time.start_utc,
-        step_s=time.step_s,
-    )
+    check_prices(retail, feed_in, start=time.start_utc, step_s=time.step_s)
     return wholesale, PriceSeries(wholesale=spot, retail=retail, feed_in=feed_in)
 
 

@@ -145,7 +145,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         who, market = self._who, self._market
         n_node = market.problem.grid.n_node
         rates = self._rates.part(slot, 1)
-        fee, offer = self._areas.fee(rates)[0], self._generation_offer(power, rates)
+        fee, offer = self._seen_fee(slot, rates), self._generation_offer(power, rates)
         book = self._order_book(power, storage, offer)
         firm = power.p_load_kw + np.maximum(-power.generation_kw, 0.0)
         outside = self._outside(slot, power, storage, rates)
@@ -173,7 +173,8 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
                 firm_node_kw=firm_node,
                 untraded_node_kw=untraded_node,
                 prices=prices,
-                fee=fee,
+                fee=self._areas.fee(rates)[0],
+                seen_fee=fee,
                 entry=rates.entry[0],
                 exit=rates.exit[0],
                 retail_charge=float(rates.by_source[0, Source.RETAIL]),
@@ -218,6 +219,11 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             self._prices.feed_in[slot] - rates.exported[0], len(power.p_load_kw)
         )
         return self._outsiders.act(power, storage, np.asarray(earns))
+
+    def _seen_fee(self, slot: int, rates: EnergyRates) -> Floats:
+        at = slice(slot, slot + 1)
+        retail, feed_in = self._prices.retail[at], self._prices.feed_in[at]
+        return np.asarray(self._areas.seen_fee(rates, retail, feed_in)[0])
 
     def _generation_offer(self, power: AgentPowerNow, rates: EnergyRates) -> Floats:
         """Return what each agent's plants ask for: their own price, and what feeding in costs.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tricell.markets.charge import EnergyRates, Source
+from tricell.markets.charge import EnergyRates
 from tricell.simulators.battery import apply_power, own_surplus_of_batteries
 from tricell.simulators.battery_orders import BatterySlot, BatteryStrategy, KnownPrices
 from tricell.simulators.look_ahead import DayPlans, LookAhead
@@ -48,11 +48,7 @@ class StorageRates:
 
 
 def storage_rates(
-    rates: EnergyRates,
-    *,
-    area_level: IntArray,
-    agent_area: IntArray,
-    battery_agent: IntArray,
+    rates: EnergyRates, area_fee: Floats, *, agent_area: IntArray, battery_agent: IntArray
 ) -> StorageRates:
     """Return what the owners of batteries pay per kWh.
 
@@ -60,20 +56,19 @@ def storage_rates(
     ----------
     rates : EnergyRates
         Network charges per kWh of all agents.
-    area_level : int64, shape (n_area,)
-        Level of every area, 1 microgrid to 3 multi-cell.
+    area_fee : float64, shape (n_slot or 1, n_area)
+        Fee of a kWh that is bought in each area, EUR/kWh.
     agent_area : int64, shape (n_agent,)
         Area of every agent.
     battery_agent : int64, shape (n_battery,)
         Owner of every battery.
     """
-    source = area_level[agent_area[battery_agent]] - 1 + Source.MICROGRID
 
     def of_owners(rate: Floats) -> Floats:
         return rate if rate.shape[1] == 1 else rate[:, battery_agent]
 
     return StorageRates(
-        fee=rates.by_source[:, source],
+        fee=area_fee[:, agent_area[battery_agent]],
         imported=of_owners(rates.imported),
         exported=of_owners(rates.exported),
     )
