@@ -51,6 +51,15 @@ ENTITIES: dict[str, dict[str, Any]] = {
     "trafo": {"trafo": ["T1"], "area": ["LV1.201"], "hv_bus": ["bus 2"], "lv_bus": ["bus 0"]},
 }
 END_TABLES: dict[str, dict[str, Any]] = {
+    "charge": {"charge": ["fees"], "kind": ["level_fee"], "purpose": ["network"], "revenue": [2.5]},
+    "receipt": {
+        "agent": [0, 1],
+        "kind": [layout.PostingKind.NETWORK, layout.PostingKind.EXPORT],
+        "level": [layout.PostingLevel.CELL, layout.PostingLevel.RETAIL],
+        "charge": [0, layout.NO_ROW],
+        "energy": [10.0, -4.0],
+        "amount": [2.5, -0.3],
+    },
     "bill": {
         "agent": HOMES,
         "total": np.arange(5.0),
@@ -109,11 +118,25 @@ def trades_of(k: int) -> dict[str, Any]:
     }
 
 
+def postings_of(k: int) -> dict[str, Any]:
+    return {
+        "time": START + np.timedelta64(900 * k, "s"),
+        "payer": layout.Party.AGENTS,
+        "payee": [layout.Party.DSO, layout.Party.RETAILER],
+        "kind": [layout.PostingKind.NETWORK, layout.PostingKind.ENERGY_RETAIL],
+        "level": layout.PostingLevel.RETAIL,
+        "charge": [0, layout.NO_ROW],
+        "energy": 1.0 + k,
+        "amount": [0.1, 0.2],
+    }
+
+
 def write_run(path: Path, slots: int = SLOTS) -> Path:
     with ResultsWriter(path, header(slots), ENTITIES) as writer:
         for k in range(slots):
             writer.write_slot(slot_values(k))
             writer.append_trades(trades_of(k))
+            writer.append_rows(layout.POSTING, postings_of(k))
         writer.finish("complete", END_TABLES)
     return path
 
@@ -473,7 +496,7 @@ def test_more_slots_than_announced_are_refused(tmp_path: Path) -> None:
     ("table", "message"),
     [
         ({"agent": ["a"]}, "the columns area, level, bus, class are missing"),
-        ({**ENTITIES["agent"], "colour": ["red"] * 5}, "'colour' is not in schema 1.1.0; allowed"),
+        ({**ENTITIES["agent"], "colour": ["red"] * 5}, "'colour' is not in schema 1.2.0; allowed"),
         ({**ENTITIES["agent"], "bus": ["bus 0"]}, "the columns differ in length"),
         ({**ENTITIES["agent"], "agent": ["a", "b", "a", "c", "d"]}, "the id 'a' stands in more"),
         ({**ENTITIES["agent"], "pv_kwp": ["much"] * 5}, "pv_kwp: expected values of type f8"),

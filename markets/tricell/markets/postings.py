@@ -137,6 +137,50 @@ def paid_to_agents(
     )
 
 
+@dataclass(frozen=True)
+class Receipt:
+    """What every agent pays for one thing over several blocks.
+
+    Attributes
+    ----------
+    kind, source, charge : as in `Posting`.
+    kwh, eur : shape (N,), positive where the agent gets energy and pays.
+    """
+
+    kind: Kind
+    source: Source | None
+    charge: str
+    kwh: Floats
+    eur: Floats
+
+
+class Receipts:
+    """Adds up the postings of all agents, block after block."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Party, Party, Kind, Source | None, str], Receipt] = {}
+
+    def add(self, postings: Sequence[Posting]) -> None:
+        """Take the postings of a block."""
+        for one in postings:
+            if one.agent_kwh is None or one.agent_eur is None:
+                continue
+            before = self._kept.get(one.key)
+            kwh, eur = one.agent_kwh, one.agent_eur
+            if before is not None:
+                kwh, eur = before.kwh + kwh, before.eur + eur
+            self._kept[one.key] = Receipt(one.kind, one.source, one.charge, kwh, eur)
+
+    @property
+    def all(self) -> tuple[Receipt, ...]:
+        """Everything so far, energy bought and energy sold apart."""
+        return tuple(self._kept.values())
+
+    def revenue_eur(self, charge: str) -> float:
+        """Return what all agents paid for a network charge."""
+        return sum(float(each.eur.sum()) for each in self._kept.values() if each.charge == charge)
+
+
 def balances(postings: Sequence[Posting], n_slot: int) -> Mapping[Party, Floats]:
     """Return what each party receives less what it pays in every slot, EUR, shape (T,)."""
     balance = {party: np.zeros(n_slot) for party in Party}

@@ -1,4 +1,4 @@
-"""The layout of a results file, schema 1.1.0: the only place that names what is in it.
+"""The layout of a results file, schema 1.2.0: the only place that names what is in it.
 
 A results file is plain HDF5 that follows the netCDF-4 rules, so that h5py, xarray, pandas,
 MATLAB or Julia open it without tricell::
@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Literal
 
 SCHEMA_NAME = "tricell-results"
-SCHEMA_VERSION = "1.1.0"
+SCHEMA_VERSION = "1.2.0"
 CONVENTIONS = "CF-1.11"
 
 TIME_UNIT = "seconds since 1970-01-01 00:00:00"
@@ -56,6 +56,39 @@ class Level(IntEnum):
     CELL = 2
     MULTICELL = 3
     RETAIL = 4
+
+
+class PostingLevel(IntEnum):
+    """Codes of `level` in tables/posting and tables/receipt."""
+
+    NONE = 0
+    MICROGRID = 1
+    CELL = 2
+    MULTICELL = 3
+    RETAIL = 4
+
+
+class Party(IntEnum):
+    """Codes of `payer` and `payee` in tables/posting."""
+
+    AGENTS = 0
+    OPERATOR = 1
+    RETAILER = 2
+    DSO = 3
+    WHOLESALE = 4
+
+
+class PostingKind(IntEnum):
+    """Codes of `kind` in tables/posting and tables/receipt."""
+
+    ENERGY_P2P = 0
+    ENERGY_RETAIL = 1
+    EXPORT = 2
+    NETWORK = 3
+    CONGESTION = 4
+    LOSSES = 5
+    LEVY = 6
+    FLEX = 7
 
 
 class Verdict(IntEnum):
@@ -185,6 +218,31 @@ LEVELS = (
 )
 AREA_LEVELS = tuple(level.word for level in LEVELS)
 TRADE_LEVELS = (*LEVELS, _flag(Level.RETAIL, "bought from or sold to the retailer"))
+
+POSTING_LEVELS = (
+    _flag(PostingLevel.NONE, "where energy was traded plays no part"),
+    _flag(PostingLevel.MICROGRID, "energy traded in a microgrid"),
+    _flag(PostingLevel.CELL, "energy traded in a cell"),
+    _flag(PostingLevel.MULTICELL, "energy traded in the multi-cell area"),
+    _flag(PostingLevel.RETAIL, "energy bought from or sold to the retailer"),
+)
+PARTIES = (
+    _flag(Party.AGENTS, "all participants together; tables/receipt has each of them"),
+    _flag(Party.OPERATOR, "the operators of the local markets"),
+    _flag(Party.RETAILER, "the retailer"),
+    _flag(Party.DSO, "the network operator, who also collects levies"),
+    _flag(Party.WHOLESALE, "the wholesale market"),
+)
+POSTING_KINDS = (
+    _flag(PostingKind.ENERGY_P2P, "energy traded in a local market"),
+    _flag(PostingKind.ENERGY_RETAIL, "energy supplied by the retailer, or to him"),
+    _flag(PostingKind.EXPORT, "energy fed in"),
+    _flag(PostingKind.NETWORK, "network charges"),
+    _flag(PostingKind.CONGESTION, "what congested lines add, and their rent"),
+    _flag(PostingKind.LOSSES, "losses of the network"),
+    _flag(PostingKind.LEVY, "levies"),
+    _flag(PostingKind.FLEX, "for being moved away from what was traded"),
+)
 
 VERDICTS = (
     _flag(Verdict.LIMITS_MET, "the AC power flow keeps every limit"),
@@ -389,6 +447,51 @@ _TRADE_TABLE = Table(
         Variable("energy", "f8", "kWh", "energy sold", required=True),
         Variable("price", "f8", "EUR/kWh", "price that the seller receives", required=True),
         Variable("network_charge", "f8", "EUR", "network charge on this trade", required=True),
+        Variable("energy_cost", "f8", "EUR", "paid for the energy itself; negative is received"),
+        Variable("losses", "f8", "EUR", "losses on this trade"),
+        Variable("congestion", "f8", "EUR", "what congested lines add to this trade"),
+        Variable("levy", "f8", "EUR", "levies on this trade"),
+    ),
+)
+POSTING = "posting"
+_POSTING_TABLE = Table(
+    POSTING,
+    "double-entry bookkeeping, slot by slot: who pays whom for what; the parties' balances of a "
+    "slot add up to zero",
+    POSTING,
+    (
+        Variable("time", "i8", TIME_UNIT, "start of the slot, UTC", required=True),
+        Variable("payer", "i1", "1", "who gets the energy or service", PARTIES, required=True),
+        Variable("payee", "i1", "1", "who is paid for it", PARTIES, required=True),
+        Variable("kind", "i1", "1", "what is paid for", POSTING_KINDS, required=True),
+        Variable("level", "i1", "1", "where the energy was traded", POSTING_LEVELS, required=True),
+        Variable("charge", "i4", "1", "row in tables/charge, -1 = none", required=True),
+        Variable("energy", "f8", "kWh", "energy that it is paid for", required=True),
+        Variable("amount", "f8", "EUR", "amount; negative where the payee pays", required=True),
+    ),
+)
+_RECEIPT_TABLE = Table(
+    "receipt",
+    "what each agent pays over the run for what; all rows of an agent add up to its bill",
+    "receipt",
+    (
+        _row_of("agent", "row in tables/agent"),
+        Variable("kind", "i1", "1", "what is paid for", POSTING_KINDS, required=True),
+        Variable("level", "i1", "1", "where the energy was traded", POSTING_LEVELS, required=True),
+        Variable("charge", "i4", "1", "row in tables/charge, -1 = none", required=True),
+        Variable("energy", "f8", "kWh", "energy bought, negative: sold", required=True),
+        Variable("amount", "f8", "EUR", "paid, negative: received", required=True),
+    ),
+)
+_CHARGE_TABLE = Table(
+    "charge",
+    "network charges of the run",
+    "charge",
+    (
+        _text("charge", "name in bills", required=True),
+        _text("kind", "which charge it is", required=True),
+        _text("purpose", "network or levy", required=True),
+        Variable("revenue", "f8", "EUR", "what all agents pay over the run", required=True),
     ),
 )
 _BILL_TABLE = Table(
@@ -400,8 +503,10 @@ _BILL_TABLE = Table(
         Variable("energy_p2p", "f8", "EUR", "energy bought from peers less energy sold to them"),
         Variable("energy_retail", "f8", "EUR", "energy bought from the retailer"),
         Variable("export", "f8", "EUR", "feed-in to the retailer, negative when paid for"),
-        Variable("network", "f8", "EUR", "network charges and fees"),
+        Variable("network", "f8", "EUR", "network charges and fees, those of the period too"),
         Variable("congestion", "f8", "EUR", "what congested lines add at the own bus"),
+        Variable("losses", "f8", "EUR", "losses of the network"),
+        Variable("levy", "f8", "EUR", "levies"),
         Variable("redispatch", "f8", "EUR", "for being moved away from what was traded"),
         Variable("total", "f8", "EUR", "sum of the amounts before", required=True),
         Variable(
@@ -462,7 +567,16 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         **ENTITY_TABLES,
         **{
             table.name: table
-            for table in (_TRADE_TABLE, _BILL_TABLE, _KPI_TABLE, _WARNING_TABLE, _TIMING_TABLE)
+            for table in (
+                _TRADE_TABLE,
+                _POSTING_TABLE,
+                _CHARGE_TABLE,
+                _RECEIPT_TABLE,
+                _BILL_TABLE,
+                _KPI_TABLE,
+                _WARNING_TABLE,
+                _TIMING_TABLE,
+            )
         },
     }
 )

@@ -173,8 +173,8 @@ class ResultsWriter:
         self._groups: set[str] = set()
         self._series: list[_Series] = []
         self._clocks: list[h5py.Dataset] = []
-        self._trades: list[dict[str, Column]] = []
-        self._trade_group: h5py.Group | None = None
+        self._rows: dict[str, list[dict[str, Column]]] = {}
+        self._growing: dict[str, h5py.Group] = {}
         self._row = 0
         self._slots_on_disk = 0
 
@@ -256,21 +256,33 @@ class ResultsWriter:
                 self.flush()
 
     def append_trades(self, columns: Columns) -> None:
-        """Take trades, as columns of tables/trade; a single number stands for the whole column.
+        """Take trades, as columns of tables/trade; see `append_rows`."""
+        self.append_rows(layout.TRADE, columns)
+
+    def append_rows(self, name: str, columns: Columns) -> None:
+        """Take rows of a table that grows; a single number stands for the whole column.
+
+        Parameters
+        ----------
+        name
+            Name of the table, `layout.TRADE` or `layout.POSTING`.
+        columns
+            Column name -> values.
 
         Raises
         ------
         ResultsError
             If a column is missing, unknown or of another length.
         """
-        table = layout.TABLES[layout.TRADE]
+        table = layout.TABLES[name]
         try:
             arrays = np.broadcast_arrays(*(np.atleast_1d(column) for column in columns.values()))
         except ValueError as error:
             lengths = {name: np.size(column) for name, column in columns.items()}
-            raise ResultsError(f"tables/trade: the columns differ in length: {lengths}") from error
+            raise ResultsError(f"tables/{name}: the columns differ in length: {lengths}") from error
         checked = checked_table(table, dict(zip(columns, arrays, strict=True)))
-        self._trades.append({name: column.copy() for name, column in checked.items()})
+        rows = self._rows.setdefault(name, [])
+        rows.append({column: values.copy() for column, values in checked.items()})
 
     def flush(self) -> None:
         """Write to the disk what was taken so far; done by itself once a day of slots."""
@@ -286,7 +298,7 @@ class ResultsWriter:
                 append(series.dataset, series.buffer[:rows], self._deflate)
             self._row = 0
             self._slots_on_disk += rows
-            self._flush_trades()
+            self._flush_rows()
             self._file.flush()
 
     def finish(
@@ -399,30 +411,34 @@ class ResultsWriter:
     def _bytes_taken(self) -> int:
         """Give the bytes that wait for the disk, before packing."""
         series = sum(series.buffer.nbytes for series in self._series)
-        return series + sum(column.nbytes for trades in self._trades for column in trades.values())
+        waiting = (rows for parts in self._rows.values() for rows in parts)
+        return series + sum(column.nbytes for rows in waiting for column in rows.values())
 
     def _times(self, first: int, count: int) -> NDArray[np.int64]:
         start = int(epoch_seconds(np.asarray(self._header.start)))
         return start + self._header.time_step_s * np.arange(first, first + count, dtype=np.int64)
 
-    def _flush_trades(self) -> None:
-        if not self._trades or self._file is None:
-            return
-        table = layout.TABLES[layout.TRADE]
-        columns = {
-            name: np.concatenate([trades[name] for trades in self._trades])
-            for name in self._trades[0]
-        }
-        self._trades = []
-        if self._trade_group is None:
+    def _flush_rows(self) -> None:
+        waiting, self._rows = self._rows, {}
+        for name, parts in waiting.items():
+            columns = {
+                column: np.concatenate([rows[column] for rows in parts]) for column in parts[0]
+            }
+            self._append_to(layout.TABLES[name], columns)
+
+    def _append_to(self, table: layout.Table, columns: dict[str, Column]) -> None:
+        assert self._file is not None
+        group = self._growing.get(table.name)
+        if group is None:
             tables = self._file[layout.TABLE_ROOT]
-            self._trade_group = create_table(tables, table, columns, self._gzip_level, grows=True)
+            created = create_table(tables, table, columns, self._gzip_level, grows=True)
+            self._growing[table.name] = created
             return
-        axis = self._trade_group[table.axis]
+        axis = group[table.axis]
         added = next(iter(columns.values())).size
         append(axis, np.arange(axis.size, axis.size + added, dtype=np.int64))
         for name, column in columns.items():
-            append(self._trade_group[name], column)
+            append(group[name], column)
 
     def _check_shapes(self, values: BlockValues, count: int) -> None:
         time = np.datetime64(int(self._times(self.slots_written, 1)[0]), "s")

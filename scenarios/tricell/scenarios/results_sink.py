@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tricell.grid_models.electrical_grid import BranchKind
+from tricell.markets.charge import Source
+from tricell.markets.postings import Posting, Receipts
+from tricell.markets.settlement import ALL_RATES
 from tricell.results import kpis, layout
 from tricell.results.writer import ResultsWriter, RunHeader
 from tricell.scenarios.world import World
 from tricell.simulators.population import AgentKind, DeviceKind
-from tricell.simulators.recorder_simulator import Breaches, RecorderSimulator, SlotBlock
+from tricell.simulators.recorder_simulator import (
+    BILL_PARTS,
+    Breaches,
+    RecorderSimulator,
+    SlotBlock,
+)
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Any]
 
 TRADED_AT_LEAST_KWH = 1e-9
+POSTED_AT_LEAST = 1e-12
+"""Energy (kWh) or amount (EUR) from which a row is worth its place."""
 TRADE_FIGURES = ("gain", "optimal_gain", "redispatch_moved", "redispatch_cost")
 LOAD_DEVICES = (
     DeviceKind.BASE_LOAD,
@@ -73,6 +83,9 @@ class ResultsSink:
         self._verdicts: list[NDArray[Any]] = []
         self._money: list[Floats] = []
         self._trade: list[Floats] = []
+        self._wholesale: list[Floats] = []
+        labels = [charge.label for charge in world.charges] or [ALL_RATES]
+        self._charge_row = {label: row for row, label in enumerate(labels)}
 
     def write(self, block: SlotBlock) -> None:
         """Append a block of slots and its trades."""
@@ -83,6 +96,8 @@ class ResultsSink:
                 series[name] = {variable: values[:, rows] for variable, values in area.items()}
         self.writer.write_block(series)
         self._append_trades(block)
+        slots = block.first_slot + np.arange(len(block.series["slot"]["verdict"]))
+        self._append_postings(block.settlement.postings, self._times(slots))
         agent, slot = block.series["agent"], block.series["slot"]
         self._net.append(area["p_import"][:, 0] * self._hours)
         # Negative load feeds in, negative generation consumes.
@@ -104,6 +119,8 @@ class ResultsSink:
             )
         )
         self._trade.append(np.stack([slot[name] for name in TRADE_FIGURES], axis=1))
+        pays = (money.retailer_pays_eur.sum(), money.network_operator_pays_eur.sum())
+        self._wholesale.append(np.array(pays))
 
     def close(self, recorder: RecorderSimulator) -> None:
         """Write the tables at the end and give the file its name."""
@@ -114,7 +131,11 @@ class ResultsSink:
             self.path = None
             self.writer.abandon()
             return
+        last = self._times(np.array([recorder.slots_done - 1]))
+        self._append_postings(recorder.period_postings, last)
         tables = {
+            "charge": self._charge_table(recorder.receipts),
+            "receipt": self._receipt_table(recorder.receipts),
             "bill": self._bill_table(recorder),
             "kpi": self._kpi_table(recorder),
             "warning": self._warning_table(recorder.breaches),
@@ -124,38 +145,114 @@ class ResultsSink:
             "complete" if whole else "failed", tables, failure_message=self.failure
         )
 
+    def _times(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Start of slots, seconds since 1970."""
+        time = self._world.scenario.time
+        start = time.start_utc.astype("datetime64[s]").astype(np.int64)
+        return np.asarray(start + time.step_s * slots)
+
     def _append_trades(self, block: SlotBlock) -> None:
         """Energy that met in each area's pool, and what crossed to the retailer, per slot."""
-        world, area, trade = self._world, block.series["area"], block.settlement.areas
-        time = world.scenario.time
-        slots = len(area["price"])
-        start = time.start_utc.astype("datetime64[s]").astype(np.int64)
-        times = start + time.step_s * (block.first_slot + np.arange(slots))
-        slot, where = np.nonzero(trade.traded_kwh > TRADED_AT_LEAST_KWH)
-        pool = {
-            "time": times[slot],
-            "level": np.asarray(world.tree.level)[where],
-            "area": where,
-            "seller": np.full(len(slot), layout.POOL_ROW),
-            "buyer": np.full(len(slot), layout.POOL_ROW),
-            "energy": trade.traded_kwh[slot, where],
-            "price": area["price"][slot, where],
-            "network_charge": trade.network_charge_eur[slot, where],
+        world, money = self._world, block.settlement
+        receipts = money.receipts
+        retail = np.stack([money.retail_import_kwh, money.retail_export_kwh], axis=1)
+        energy = np.concatenate([money.areas.traded_kwh, retail], axis=1)
+        costs = {
+            "network_charge": receipts.network_eur,
+            "energy_cost": receipts.energy_eur,
+            "losses": receipts.losses_eur,
+            "congestion": receipts.congestion_eur,
+            "levy": receipts.levy_eur,
         }
-        retail = _retail_trades(block, times)
-        columns = {name: np.concatenate([pool[name], retail[name]]) for name in pool}
-        order = np.argsort(columns["time"], kind="stable")
-        if len(order):
-            self.writer.append_trades({name: values[order] for name, values in columns.items()})
+        is_told = energy > TRADED_AT_LEAST_KWH
+        for amounts in costs.values():
+            is_told |= np.abs(amounts) > POSTED_AT_LEAST
+        slot, market = np.nonzero(is_told)
+        if not len(slot):
+            return
+        rows = _market_rows(np.asarray(world.tree.level))
+        columns = {name: values[market] for name, values in rows.items()}
+        columns |= {name: amounts[slot, market] for name, amounts in costs.items()}
+        columns["time"] = self._times(block.first_slot + slot)
+        columns["energy"] = energy[slot, market]
+        columns["price"] = self._trade_prices(block)[slot, market]
+        self.writer.append_trades(columns)
+
+    def _trade_prices(self, block: SlotBlock) -> Floats:
+        """Price that sellers receive in every market: the areas', the retailer's, feed-in."""
+        slot, layout_of_run = block.series["slot"], self._world.recorder_layout()
+        rates = layout_of_run.rates.part(block.first_slot, len(slot["verdict"]))
+        retail = slot["retail_price"] - rates.by_source[:, Source.RETAIL]
+        ends = [retail - layout_of_run.levy_eur_per_kwh, slot["feed_in_price"]]
+        return np.concatenate([block.series["area"]["price"], np.stack(ends, axis=1)], axis=1)
+
+    def _append_postings(self, postings: Sequence[Posting], times: NDArray[np.int64]) -> None:
+        """Append the rows of some slots' books."""
+        if not postings:
+            return
+        energy = np.stack([each.energy_kwh for each in postings], axis=1)
+        amount = np.stack([each.amount_eur for each in postings], axis=1)
+        is_told = (np.abs(energy) > POSTED_AT_LEAST) | (np.abs(amount) > POSTED_AT_LEAST)
+        slot, which = np.nonzero(is_told)
+        if not len(slot):
+            return
+        columns = {
+            "payer": [int(layout.Party[each.payer.name]) for each in postings],
+            "payee": [int(layout.Party[each.payee.name]) for each in postings],
+            "kind": [int(layout.PostingKind[each.kind.name]) for each in postings],
+            "level": [_posting_level(each.source) for each in postings],
+            "charge": [self._charge_row.get(each.charge, layout.NO_ROW) for each in postings],
+        }
+        self.writer.append_rows(
+            layout.POSTING,
+            {
+                "time": times[slot],
+                **{name: np.array(codes)[which] for name, codes in columns.items()},
+                "energy": energy[slot, which],
+                "amount": amount[slot, which],
+            },
+        )
+
+    def _charge_table(self, receipts: Receipts) -> Columns:
+        charges = {charge.label: charge for charge in self._world.charges}
+        return {
+            "charge": list(self._charge_row),
+            "kind": [
+                charges[label].kind if label in charges else label for label in self._charge_row
+            ],
+            "purpose": [
+                charges[label].purpose if label in charges else "network"
+                for label in self._charge_row
+            ],
+            "revenue": [receipts.revenue_eur(label) for label in self._charge_row],
+        }
+
+    def _receipt_table(self, receipts: Receipts) -> Columns:
+        """List what each agent pays for what, agent by agent."""
+        kept = receipts.all
+        energy = np.stack([each.kwh for each in kept], axis=1)
+        amount = np.stack([each.eur for each in kept], axis=1)
+        is_told = (np.abs(energy) > POSTED_AT_LEAST) | (np.abs(amount) > POSTED_AT_LEAST)
+        agent, which = np.nonzero(is_told)
+        codes = {
+            "kind": [int(layout.PostingKind[each.kind.name]) for each in kept],
+            "level": [_posting_level(each.source) for each in kept],
+            "charge": [self._charge_row.get(each.charge, layout.NO_ROW) for each in kept],
+        }
+        return {
+            "agent": agent,
+            **{name: np.array(values)[which] for name, values in codes.items()},
+            "energy": energy[agent, which],
+            "amount": amount[agent, which],
+        }
 
     def _bill_table(self, recorder: RecorderSimulator) -> Columns:
         bills = recorder.bills
-        parts = ("energy_p2p", "energy_retail", "export", "network", "congestion", "redispatch")
-        total = sum(bills[part] for part in parts)
+        total = sum(bills[part] for part in BILL_PARTS)
         reference = recorder.reference.bill_eur
         return {
             "agent": self._world.population.agents.id,
-            **{part: bills[part] for part in parts},
+            **{part: bills[part] for part in BILL_PARTS},
             "total": total,
             "no_trading_total": reference,
             "saving": reference - total,
@@ -173,6 +270,8 @@ class ResultsSink:
         bill = self._bill_table(recorder)
         verdicts = np.concatenate(self._verdicts)
         agents, retailer, operator, markets = np.concatenate(self._money).sum(axis=0)
+        of_period = sum(float(each.amount_eur.sum()) for each in recorder.period_postings)
+        retailer_pays, operator_pays = np.sum(self._wholesale, axis=0)
         trade = dict(zip(TRADE_FIGURES, np.concatenate(self._trade).sum(axis=0), strict=True))
         kept = (layout.Verdict.LIMITS_MET, layout.Verdict.LIMITS_MET_BY_RECLEARING)
         met = float(np.isin(verdicts, kept).mean())
@@ -188,10 +287,12 @@ class ResultsSink:
             ("flatness", kpis.flatness(net), "1"),
             ("willingness", kpis.willingness(bill["saving"]), "1"),
             ("saving", float(bill["saving"].sum()), "EUR"),
-            ("agents_pay", -float(agents), "EUR"),
+            ("agents_pay", of_period - float(agents), "EUR"),
             ("retailer_receives", float(retailer), "EUR"),
-            ("network_operator_receives", float(operator), "EUR"),
+            ("network_operator_receives", float(operator) + of_period, "EUR"),
             ("market_operators_receive", float(markets), "EUR"),
+            ("retailer_pays_wholesale", float(retailer_pays), "EUR"),
+            ("network_operator_pays_wholesale", float(operator_pays), "EUR"),
             ("gain", float(trade["gain"]), "EUR"),
             ("optimal_gain", float(trade["optimal_gain"]), "EUR"),
             ("welfare_share", _welfare_share(trade), "1"),
@@ -246,29 +347,19 @@ class ResultsSink:
         }
 
 
-def _retail_trades(block: SlotBlock, times: NDArray[np.int64]) -> Columns:
-    """List what was bought from and sold to the retailer, as trades with the whole pool."""
-    money, slot = block.settlement, block.series["slot"]
-    sides = (
-        (money.retail_import_kwh, slot["retail_price"], layout.RETAILER_ROW, layout.POOL_ROW),
-        (money.retail_export_kwh, slot["feed_in_price"], layout.POOL_ROW, layout.RETAILER_ROW),
-    )
-    parts = []
-    for energy, price, seller, buyer in sides:
-        moved = np.flatnonzero(energy > TRADED_AT_LEAST_KWH)
-        parts.append(
-            {
-                "time": times[moved],
-                "level": np.full(len(moved), int(layout.Level.RETAIL)),
-                "area": np.full(len(moved), layout.NO_ROW),
-                "seller": np.full(len(moved), seller),
-                "buyer": np.full(len(moved), buyer),
-                "energy": energy[moved],
-                "price": price[moved],
-                "network_charge": np.zeros(len(moved)),
-            }
-        )
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _posting_level(source: Source | None) -> int:
+    return int(layout.PostingLevel.NONE if source is None else layout.PostingLevel(source + 1))
+
+
+def _market_rows(level: NDArray[np.int64]) -> Columns:
+    """Tell where and between whom energy is traded: areas, purchases and sales at the retailer."""
+    pool, retailer = layout.POOL_ROW, layout.RETAILER_ROW
+    return {
+        "level": np.append(level, [int(layout.Level.RETAIL)] * 2),
+        "area": np.append(np.arange(len(level)), [layout.NO_ROW] * 2),
+        "seller": np.append(np.full(len(level), pool), [retailer, pool]),
+        "buyer": np.append(np.full(len(level), pool), [pool, retailer]),
+    }
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,24 @@ from numpy.typing import NDArray
 from tricell.grid_models.arrays import sum_by_key, take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
-from tricell.markets.charge import Calendar, Charge, Customers, EnergyRates
+from tricell.markets.charge import (
+    Calendar,
+    Charge,
+    Customers,
+    EnergyRates,
+    MeterData,
+    PeriodCharge,
+)
 from tricell.markets.level_settlement import LevelTrade, settle_level_trades
-from tricell.markets.settlement import Billing, ClearedBlock, Settlement, TradingAreas, settle
+from tricell.markets.postings import Party, Posting, Receipts, check_postings
+from tricell.markets.settlement import (
+    Billing,
+    ClearedBlock,
+    Settlement,
+    TradingAreas,
+    kind_of_charge,
+    settle,
+)
 from tricell.simulators.battery import apply_power
 from tricell.simulators.grid_simulator import (
     FLOW_BREACH_TOLERANCE_KW,
@@ -28,7 +43,7 @@ from tricell.simulators.grid_simulator import (
     OperatingLimits,
 )
 from tricell.simulators.messages import GridReport, Schedule
-from tricell.simulators.no_trading import NoTradingReference
+from tricell.simulators.no_trading import MeterRates, NoTradingReference
 from tricell.simulators.population import Batteries
 from tricell.simulators.slot_simulator import SlotSimulator
 from tricell.simulators.storage_simulator import PriceSeries
@@ -37,6 +52,18 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 SLOTS_PER_BLOCK = 96
+BILL_PARTS = (
+    "energy_p2p",
+    "energy_retail",
+    "export",
+    "network",
+    "congestion",
+    "losses",
+    "levy",
+    "redispatch",
+)
+"""Components of a bill, in EUR, that add up to its total."""
+BILL_ENERGIES = ("bought_p2p_kwh", "sold_p2p_kwh", "bought_retail_kwh", "sold_retail_kwh")
 BINDING_FROM = 0.99
 """Share of a limit (for voltages: of the half band) from which on it counts as binding."""
 
@@ -174,6 +201,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
     Attributes
     ----------
     bills : settlement component -> sum per agent, EUR or kWh.
+    receipts : what every agent pays for what.
+    period_postings : charges of the whole period, booked in its last slot.
     reference : bills without trading.
     curtailed_kwh : per agent.
     stored_kwh : energy in each battery after the last slot.
@@ -191,10 +220,19 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.layout, self._sink = settings.layout, settings.sink
         layout, n_agent = settings.layout, len(settings.layout.agent_node)
         self.bills: dict[str, Floats] = {}
+        self.receipts = Receipts()
+        self.period_postings: tuple[Posting, ...] = ()
+        self._metered = _Metered(settings.layout)
         self.curtailed_kwh = np.zeros(n_agent)
         self.stored_kwh = layout.batteries.soc0_kwh
         self.breaches = Breaches(layout.linear.n_edge, layout.linear.n_node)
-        self.reference = NoTradingReference(layout.batteries, n_agent)
+        self.reference = NoTradingReference(
+            layout.batteries, n_agent, layout.charges, layout.customers, layout.areas
+        )
+        of_period = (
+            None if layout.calendar is None else self.reference.period_rates(layout.calendar)
+        )
+        self._meter_rates = MeterRates.of(layout.areas, layout.rates, of_period)
         self.settle_seconds = self.write_seconds = 0.0
         self.slots_done = self._row = self.flushes = 0
         self._closed = False
@@ -252,6 +290,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         if not self._closed:
             self._closed = True
             self.flush()
+            self._bill_period()
             self._sink.close(self)
 
     def flush(self) -> None:
@@ -261,6 +300,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         started = perf_counter()
         block = self._derive()
         self._account(block)
+        if self.slots_done == self.layout.n_slot:
+            self._bill_period()
         settled = perf_counter()
         self._sink.write(block)
         last = self._last
@@ -353,6 +394,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             "energy_unserved": np.zeros_like(unsold),
             "network_charge": trade.network_charge_eur,
         }
+        if not layout.areas.takes_part.all():
+            area["p_import"] = agent["p_net"] @ layout.areas.within
         slot |= _worst(raw) | self._binding(raw)
         return SlotBlock(self.slots_done - rows, raw, settlement)
 
@@ -414,20 +457,11 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
 
     def _account(self, block: SlotBlock) -> None:
         layout, money = self.layout, block.settlement
-        for name in (
-            "energy_p2p",
-            "energy_retail",
-            "export",
-            "network",
-            "congestion",
-            "redispatch",
-            "bought_p2p_kwh",
-            "sold_p2p_kwh",
-            "bought_retail_kwh",
-            "sold_retail_kwh",
-        ):
+        for name in (*BILL_PARTS, *BILL_ENERGIES):
             self.bills[name] = self.bills.get(name, 0.0) + getattr(money, name)
+        self.receipts.add(money.postings)
         agent, slot = block.series["agent"], block.series["slot"]
+        self._metered.add(block)
         self.curtailed_kwh += agent["p_curtailed"].sum(axis=0) * layout.hours
         self.reference.add(
             agent["p_load"],
@@ -435,7 +469,66 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             slot["retail_price"],
             slot["feed_in_price"],
             layout.hours,
+            rates=self._meter_rates.part(block.first_slot, len(slot["retail_price"])),
         )
+
+    def _bill_period(self) -> None:
+        """Bill the charges of the whole period on what the meters show; booked in its last slot."""
+        layout = self.layout
+        if self.period_postings or not self._metered.charges or self.slots_done == 0:
+            return
+        meters = self._metered.data(self.slots_done)
+        billed = {}
+        for charge in self._metered.charges:
+            kind, bill = kind_of_charge(charge), charge.bill_eur(meters)
+            billed[charge.label] = Posting(
+                Party.AGENTS,
+                Party.DSO,
+                kind,
+                np.zeros(1),
+                np.array([bill.sum()]),
+                charge=charge.label,
+                agent_kwh=np.zeros(len(bill)),
+                agent_eur=bill,
+            )
+            self.bills[kind.value] = self.bills[kind.value] + bill
+        self.period_postings = tuple(billed.values())
+        check_postings(
+            self.period_postings, np.zeros((1, len(layout.agent_node))), self.slots_done - 1
+        )
+        self.receipts.add(self.period_postings)
+        assert layout.calendar is not None
+        self.reference.bill_period(layout.calendar.part(0, self.slots_done))
+
+
+class _Metered:
+    """Keeps what the charges of the whole period are billed on; nothing where there are none."""
+
+    def __init__(self, layout: RecorderLayout) -> None:
+        self.charges = [each for each in layout.charges if isinstance(each, PeriodCharge)]
+        self._layout = layout
+        self._series: dict[str, list[Floats]] = {}
+
+    def add(self, block: SlotBlock) -> None:
+        """Keep the meter data of a block."""
+        if not self.charges:
+            return
+        wanted = {
+            "net_kw": block.series["agent"]["p_net"],
+            "area_net_kw": block.series["area"]["p_import"],
+            "area_loss_kw": block.series["area"]["loss"],
+            "wholesale_price": block.series["slot"]["wholesale_price"],
+        }
+        for name, values in wanted.items():
+            self._series.setdefault(name, []).append(values.copy())
+
+    def data(self, slots: int) -> MeterData:
+        """Return the meter data of the whole period."""
+        layout = self._layout
+        assert layout.calendar is not None
+        assert layout.customers is not None
+        series = {name: np.concatenate(parts) for name, parts in self._series.items()}
+        return MeterData(layout.calendar.part(0, slots), layout.customers, **series)
 
 
 def _sum_by(group: Indices, values: Floats, size: int) -> Floats:
