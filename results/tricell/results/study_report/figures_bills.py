@@ -23,9 +23,12 @@ from tricell.results.study_report.style import (
     design_legend,
     design_looks,
     legend_above,
+    legend_height,
     new_figure,
     panels,
     part_colours,
+    row_height,
+    row_labels,
     signed,
     wrapped,
     zero_line,
@@ -33,6 +36,7 @@ from tricell.results.study_report.style import (
 
 MAX_PANELS = 6
 MAX_SEGMENTS = 4
+LABEL_WIDTH = 24
 COMPONENTS: Mapping[str, str] = {
     "energy_retail": "energy from the retailer",
     "energy_p2p": "energy from peers, net",
@@ -45,6 +49,7 @@ COMPONENTS: Mapping[str, str] = {
 MATTERS = 0.005
 """Amounts below this, EUR/yr, are not drawn."""
 MATTERS_PERCENT = 0.01
+FRONT = "Pareto front"
 SHOWN_PERCENT = 0.05
 
 
@@ -59,7 +64,9 @@ def bill_changes(data: StudyData) -> ReportFigure:
     bills = bills.assign(change=bills["total"] - bills["total_before"])
     names = data.segment_names[:MAX_PANELS]
     looks = design_looks(data.designs)
-    figure, axes = panels(len(names), 2, 2.5)
+    legend = {design: looks[design] for design in data.others}
+    height = legend_height(data.labels[design] for design in legend)
+    figure, axes = panels(len(names), 2, 2.5, extra=height)
     clipped = 0
     for number, (name, axis) in enumerate(zip(names, axes, strict=True)):
         part = bills[bills["segment"] == name]
@@ -79,12 +86,15 @@ def bill_changes(data: StudyData) -> ReportFigure:
         axis.set_xlabel("customers, sorted, %")
         if number % 2 == 0:
             axis.set_ylabel("change of bill, EUR/yr")
-    design_legend(figure, {d: looks[d] for d in data.others}, data.labels)
+    design_legend(figure, legend, data.labels)
     notes = [f"Closure: {CLOSURE_LABELS[data.main_closure]}."]
     if len(data.segment_names) > MAX_PANELS:
         notes.append(f"Smaller classes are in T3: {', '.join(data.segment_names[MAX_PANELS:])}.")
     if clipped:
-        notes.append(f"{clipped} values lie outside the axes, which end at the outermost 1 %.")
+        notes.append(
+            f"{clipped} of {len(bills):,} values lie outside the axes, which end at the outermost "
+            "1 % of each panel."
+        )
     return ReportFigure(
         "F1",
         slug,
@@ -129,7 +139,10 @@ def bill_components(data: StudyData) -> ReportFigure:
     means = yearly.groupby([rows["segment"], rows["design"]]).mean()
     parts = [name for name in COMPONENTS if means[name].abs().max() > MATTERS]
     lines = -(-len(names) // 2) + 1
-    figure = new_figure(lines * (0.24 * len(data.designs) + 0.85) + 0.6)
+    texts = [data.labels[design] for design in data.designs]
+    legend = [*(COMPONENTS[name] for name in parts), "bill"]
+    panel = row_height(texts, LABEL_WIDTH) * len(texts) + 0.75
+    figure = new_figure(lines * panel + legend_height(legend))
     grid = figure.add_gridspec(lines, 2)
     axes = [figure.add_subplot(grid[row // 2, row % 2]) for row in range(len(names))]
     colours = part_colours(list(COMPONENTS))
@@ -144,8 +157,7 @@ def bill_components(data: StudyData) -> ReportFigure:
     below.set_title("all customers: network charges by name")
     for number, axis in enumerate((*axes, below)):
         is_left = number % 2 == 0 or axis is below
-        labels = [wrapped(data.labels[d], 22) if is_left else "" for d in data.designs]
-        axis.set_yticks(np.arange(len(labels)), labels)
+        row_labels(axis, texts if is_left else [""] * len(texts), LABEL_WIDTH)
         axis.invert_yaxis()
         axis.grid(axis="x")
         zero_line(axis, vertical=True)
@@ -224,7 +236,8 @@ def efficiency_equity(data: StudyData) -> ReportFigure:
         note = "Not drawn: the study has no design beside the reference."
         return ReportFigure("F6", slug, title, "", None, (note,))
     looks = design_looks(data.designs)
-    figure = new_figure(3.9)
+    texts = [*(data.labels[design] for design in table.index), FRONT]
+    figure = new_figure(3.3 + legend_height(texts))
     axes = figure.subplots(1, 2, sharex=True)
     headings = {
         "redistributed": "cross-subsidy, % of the network revenue",
@@ -254,7 +267,7 @@ def efficiency_equity(data: StudyData) -> ReportFigure:
         Line2D([], [], color=looks[d].colour, marker=looks[d].marker, linestyle="", label=label)
         for d, label in ((d, data.labels[d]) for d in table.index)
     ]
-    front_handle = Line2D([], [], color=GREY, linestyle=":", label="Pareto front")
+    front_handle = Line2D([], [], color=GREY, linestyle=":", label=FRONT)
     legend_above(figure, [*handles, front_handle])
     spread = " Bars span the seeds." if len(data.seeds) > 1 else ""
     return ReportFigure(
@@ -346,10 +359,10 @@ def revenue_gap(data: StudyData) -> ReportFigure:
     looks = design_looks(data.designs)
     for (design, bars), axis in zip(shown.items(), axes, strict=True):
         _waterfall(axis, bars, looks[design].colour)
-        axis.set_title(data.labels[design])
+        axis.set_title(wrapped(data.labels[design], 26))
         axis.set_xlabel("revenue less allowed, %")
     ends = [end for bars in shown.values() for bar in bars for end in (bar.start, bar.end)]
-    room = 0.22 * (max(ends) - min(ends))
+    room = 0.3 * (max(ends) - min(ends))
     axes[0].set_xlim(min(ends) - room, max(ends) + room)
     return ReportFigure(
         "F10",

@@ -21,8 +21,11 @@ from tricell.results.study_report.style import (
     design_legend,
     design_looks,
     legend_above,
+    legend_height,
     new_figure,
     panels,
+    row_height,
+    row_labels,
     signed,
     wrapped,
     zero_line,
@@ -31,6 +34,7 @@ from tricell.results.study_report.style import (
 MAX_INTERFACES = 6
 LEAST_KW = 0.1
 """Lower end of logarithmic axes."""
+LABEL_WIDTH = 26
 MAX_NAMED_AREAS = 24
 """Up to so many areas have their names in the tree."""
 DIVERGING = "PuOr_r"
@@ -49,7 +53,8 @@ def load_duration(data: StudyData) -> ReportFigure:
     areas = [data.root, *(area for area in peaks.index if area != data.root)]
     shown = areas[:MAX_INTERFACES]
     looks = design_looks(data.designs)
-    figure, axes = panels(len(shown), 2, 2.2)
+    height = legend_height(data.labels[design] for design in looks)
+    figure, axes = panels(len(shown), 2, 2.2, extra=height)
     rated = False
     for number, (area, axis) in enumerate(zip(shown, axes, strict=True)):
         part = mean[mean["area"] == area]
@@ -99,7 +104,8 @@ def days_before_after(data: StudyData) -> ReportFigure:
     mean = days.groupby(["design", "hour"])["kw"].mean().unstack("hour")
     mean = mean.reindex([design for design in data.designs if design in mean.index])
     after = _lowest_peak(data)
-    upper = 0.26 * len(mean) + 0.75
+    texts = [data.labels[str(design)] for design in mean.index]
+    upper = row_height(texts, LABEL_WIDTH) * len(texts) + 0.75
     figure = new_figure(upper + (2.9 if after else 0.0))
     grid = figure.add_gridspec(2 if after else 1, 3, height_ratios=[upper, 2.9][: 1 + bool(after)])
     _draw_mean_days(figure.add_subplot(grid[0, :]), mean, data)
@@ -107,13 +113,12 @@ def days_before_after(data: StudyData) -> ReportFigure:
     if after:
         seed = data.seeds[0]
         axes = [figure.add_subplot(grid[1, column]) for column in range(3)]
-        titles = [
-            wrapped(f"{when}: {data.labels[design]}", 24)
-            for when, design in (("before", data.reference), ("after", after))
-        ]
         matrices = [_day_matrix(data, design, seed) for design in (data.reference, after)]
-        _draw_days(axes, matrices, titles)
-        notes.append(f"Before and after: {_seed_words(data, seed)}")
+        _draw_days(axes, matrices)
+        notes.append(
+            f"Before: {data.labels[data.reference]}. After: {data.labels[after]}. Both: "
+            f"{_seed_words(data, seed)}"
+        )
     else:
         notes.append("No design beside the reference: there is no after to compare with.")
     return ReportFigure(
@@ -136,8 +141,7 @@ def _draw_mean_days(axis: Axes, mean: pd.DataFrame, data: StudyData) -> None:
         extent=(0.0, 24.0, len(mean) - 0.5, -0.5),
         interpolation="nearest",
     )
-    labels = [wrapped(data.labels[str(design)], 26) for design in mean.index]
-    axis.set_yticks(np.arange(len(mean)), labels)
+    row_labels(axis, [data.labels[str(design)] for design in mean.index], LABEL_WIDTH)
     axis.set_xticks(HOUR_TICKS)
     axis.set_xlabel("local time, h")
     axis.set_title(f"Mean day, {data.root}")
@@ -169,17 +173,15 @@ def _day_matrix(data: StudyData, design: str, seed: int) -> pd.DataFrame:
     return chosen.pivot_table(index="day", columns="hour", values="kw")
 
 
-def _draw_days(
-    axes: Sequence[Axes], matrices: Sequence[pd.DataFrame], titles: Sequence[str]
-) -> None:
+def _draw_days(axes: Sequence[Axes], matrices: Sequence[pd.DataFrame]) -> None:
     before, after = matrices
     difference = after.sub(before)
     bound = max(float(np.nanmax(np.abs(difference.to_numpy()))), 1e-9)
     both = np.concatenate([before.to_numpy().ravel(), after.to_numpy().ravel()])
     low, high = float(np.nanmin(both)), float(np.nanmax(both))
     pictures = (
-        (before, titles[0], SEQUENTIAL, low, high),
-        (after, titles[1], SEQUENTIAL, low, high),
+        (before, "every day before", SEQUENTIAL, low, high),
+        (after, "after", SEQUENTIAL, low, high),
         (difference, "after less before", DIVERGING, -bound, bound),
     )
     for axis, (matrix, title, colours, least, most) in zip(axes, pictures, strict=True):
@@ -192,7 +194,7 @@ def _draw_days(
             extent=(0.0, 24.0, len(matrix), 0.0),
             interpolation="nearest",
         )
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title)
         axis.set_xticks(HOUR_TICKS)
         axis.set_xlabel("local time, h")
         last = axis is axes[2]

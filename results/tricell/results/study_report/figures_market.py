@@ -22,10 +22,11 @@ from tricell.results.study_report.style import (
     design_legend,
     design_looks,
     legend_above,
+    legend_height,
     new_figure,
     panels,
     part_colours,
-    wrapped,
+    row_labels,
     zero_line,
 )
 from tricell.results.study_report.tables import along_axis, varied_axes
@@ -59,7 +60,8 @@ def feedback(data: StudyData) -> ReportFigure:
             "solved again, so neither adoption nor rounds can be compared."
         )
         return ReportFigure("F5", slug, title, "", None, (note,))
-    figure, axes = panels(len(drawn), 2, 2.4)
+    height = legend_height(data.labels[design] for design in data.designs)
+    figure, axes = panels(len(drawn), 2, 2.4, extra=height)
     for axis, (table, column, label, against) in zip(axes, drawn, strict=True):
         _draw_paths(axis, data, table, column)
         axis.set_ylabel(label)
@@ -167,7 +169,7 @@ def traded_energy(data: StudyData) -> ReportFigure:
     shares = 100.0 * energy[levels].div(energy[levels].sum(axis=1), axis=0).fillna(0.0)
     cents = 100.0 * (sums["charge_eur"] / sums["energy_kwh"].where(sums["energy_kwh"] > 0.0))
     colours = _level_colours()
-    figure = new_figure(0.5 * len(data.designs) + 1.7)
+    figure = new_figure(0.4 * len(data.designs) + 1.2)
     left, right = figure.subplots(1, 2, sharey=True)
     positions = np.arange(len(data.designs))
     start = np.zeros(len(positions))
@@ -180,7 +182,7 @@ def traded_energy(data: StudyData) -> ReportFigure:
                 left.text(middle, row, f"{width:.0f}", ha="center", va="center", fontsize=9)
         start = start + widths
     _draw_cents(right, cents, levels, data.designs)
-    left.set_yticks(positions, [wrapped(data.labels[design], 20) for design in data.designs])
+    row_labels(left, [data.labels[design] for design in data.designs], 22)
     left.invert_yaxis()
     left.set_xlim(0, 100)
     left.set_xlabel("share of imported energy, %")

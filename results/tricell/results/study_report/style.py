@@ -9,7 +9,7 @@ component for a design. Type is 9 pt and more at the printed width of 17 cm.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -41,6 +41,7 @@ WIDTH_IN = 6.9
 """Printed width of a figure, inches."""
 LEGEND_CHARACTERS = 100
 """So many characters fit beside each other in that width."""
+LEGEND_LINE_IN = 0.19
 
 _LOOK: Mapping[Any, Any] = MappingProxyType(
     {
@@ -125,9 +126,9 @@ def panels(
     *,
     sharex: bool = False,
     sharey: bool = False,
-    extra: float = 0.7,
+    extra: float = 0.1,
 ) -> tuple[Figure, list[Axes]]:
-    """Begin a figure of so many panels and hide those of the grid that stay empty."""
+    """Begin a figure of so many panels, with extra inches for a legend."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = new_figure(rows * panel_height + extra)
@@ -152,15 +153,37 @@ def design_legend(figure: Figure, looks: Mapping[str, Look], labels: Mapping[str
 
 def legend_above(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
     """Put one legend above all panels, in as many columns as fit."""
-    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    columns = max(1, min(len(handles), int(LEGEND_CHARACTERS // (longest + 5))))
+    columns = _legend_columns([str(handle.get_label()) for handle in handles])
     figure.legend(
         handles=list(handles),
         loc="outside upper left",
         ncols=columns,
-        title=title,
+        title=title or None,
         alignment="left",
     )
+
+
+def legend_height(labels: Iterable[str]) -> float:
+    """Return the height that a legend of these labels takes, inches."""
+    texts = list(labels)
+    return 0.1 + LEGEND_LINE_IN * -(-len(texts) // _legend_columns(texts))
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    longest = max((len(label) for label in labels), default=1)
+    return max(1, min(len(labels), LEGEND_CHARACTERS // (longest + 5)))
+
+
+def row_labels(axis: Axes, labels: Sequence[str], width: int) -> None:
+    """Name rows from the top, each in lines of at most so many characters."""
+    axis.set_yticks(range(len(labels)), [wrapped(label, width) for label in labels])
+    for text in axis.get_yticklabels():
+        text.set_linespacing(0.88)
+
+
+def row_height(labels: Iterable[str], width: int) -> float:
+    """Return the height of a row whose label is wrapped, inches."""
+    return 0.3 if any(len(label) > width for label in labels) else 0.23
 
 
 def zero_line(axis: Axes, *, vertical: bool = False) -> None:
