@@ -345,15 +345,14 @@ def joint_trades(areas: TradingAreas, block: ClearedBlock) -> SlotTrades:
     """Return who traded with whom at which level, and at what price, in joint clearings."""
     energy = block.p_net_kw * areas.takes_part * block.hours
     buy, sell = np.maximum(energy, 0.0), np.maximum(-energy, 0.0)
-    net = energy @ areas.within
     demand, supply = buy @ areas.members, sell @ areas.members
-    child = np.flatnonzero(areas.parent >= 0)
-    below = np.zeros((len(areas.parent), len(areas.parent)))
-    below[child, areas.parent[child]] = 1.0
-    demand = demand + np.maximum(net, 0.0) @ below
-    supply = supply + np.maximum(-net, 0.0) @ below
     is_open = areas.is_open(block.rates, block.retail_price, block.feed_in_price)
-    traded = np.minimum(demand, supply) * is_open
+    traded = np.zeros_like(demand)
+    for area in range(len(areas.parent) - 1, -1, -1):
+        traded[:, area] = np.minimum(demand[:, area], supply[:, area]) * is_open[:, area]
+        if (above := areas.parent[area]) >= 0:
+            demand[:, above] += demand[:, area] - traded[:, area]
+            supply[:, above] += supply[:, area] - traded[:, area]
     member = areas.agent_area
     bought = _by_source(areas, _ratio(traded, demand))[:, :, member] * buy
     sold = _by_source(areas, _ratio(traded, supply))[:, :, member] * sell
@@ -369,7 +368,7 @@ def joint_trades(areas: TradingAreas, block: ClearedBlock) -> SlotTrades:
         redispatch_retail=np.zeros(0),
         operator_keeps=False,
         area_traded_kwh=traded,
-        area_residual_kwh=np.abs(net),
+        area_residual_kwh=demand + supply - 2.0 * traded,
     )
 
 
