@@ -2,19 +2,31 @@
 
 A page holds a marker such as ``<!-- reference: scenario -->``; the build puts the tables there. So
 the pages cannot say anything else than `tricell.scenarios.schema`, `tricell.results.layout`,
-`tricell.errors` and `tricell.markets.mechanism_registry` do. The pages at the top of the repository
-are shown beside those of ``docs``.
+`tricell.errors`, `tricell.markets.mechanism_registry`, `tricell.markets.charge_registry` and
+`tricell.markets.charge_preset` do. The pages at the top of the repository are shown beside those of
+``docs``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
 import tricell.errors
+from tricell.markets.charge import Charge, SlotCharge
+from tricell.markets.charge_preset import ChargePreset, known_presets
+from tricell.markets.charge_registry import KnownCharge, known_charges
 from tricell.markets.mechanism_registry import KnownMechanism, known_mechanisms
+from tricell.markets.metered_power import PowerCharge
+from tricell.markets.section_14a import module_3_prices
+from tricell.markets.time_windows import Window
 from tricell.results import layout
+from tricell.scenarios.charge_choice import PresetEntry
 from tricell.scenarios.field_guide import FieldGuide
 from tricell.scenarios.mechanism_choice import parameter_lines
 from tricell.scenarios.mechanism_screen import guarantee_words
@@ -24,6 +36,12 @@ ROOT = Path(__file__).parents[1]
 SHOWN_FROM_THE_TOP = {"ARCHITECTURE.md": "architecture.md", "CHANGELOG.md": "changelog.md"}
 
 FieldPath = tuple[str | int, ...]
+Rows = list[tuple[str, ...]]
+
+PARAMETER_HEADER = ("parameter", "allowed", "meaning")
+LINE_LENGTH = 90
+ELSEWHERE = {"charges": "[charges and presets](charges.md)"}
+"""Fields of a scenario whose sections have a page of their own."""
 
 
 def scenario_reference() -> str:
@@ -79,7 +97,48 @@ def mechanisms_reference() -> str:
     return "\n".join(parts)
 
 
+def charges_reference() -> str:
+    """Return all network charges of tricell with their parameters, from the registry."""
+    known = [each for each in known_charges().values() if each.origin == "tricell"]
+    header = ("charge", "what it does", "base", "settled", "agents know", "source")
+    parts = ["## All charges", "", *_table(header, [_charge_row(each) for each in known])]
+    common = [(n, a, m) for n, a, m in _parameters(PowerCharge) if n != "`interval_minutes`"]
+    parts += ["## Parameters", "", "### Of every charge", "", *_table(PARAMETER_HEADER, common)]
+    for each in known:
+        rows = [row for row in _parameters(each.parameters) if row not in common]
+        parts += [f"### `{each.about.name}`", "", each.about.line, ""]
+        parts += _table(PARAMETER_HEADER, rows) if rows else ["No further parameters.", ""]
+    parts += ["### A window of a band", "", "An entry of `windows`.", ""]
+    parts += _table(PARAMETER_HEADER, _parameters(Window))
+    return "\n".join(parts)
+
+
+def presets_reference() -> str:
+    """Return all presets with country, year, quality, sources and prices, from their files."""
+    presets = known_presets().values()
+    header = ("preset", "where", "year", "what it is", "quality", "to choose")
+    parts = ["## All presets", "", *_table(header, [_preset_row(each) for each in presets])]
+    quality = FieldGuide(ChargePreset.model_json_schema()).meaning(("quality",), {})
+    parts += [quality, "", "### In a scenario", "", "An entry of `charges` with a preset:", ""]
+    parts += _table(PARAMETER_HEADER, _parameters(PresetEntry))
+    for each in presets:
+        parts += _preset(each)
+    return "\n".join(parts)
+
+
+def operators_reference() -> str:
+    """Return the prices of module 3 of all operators, with the addresses of their price sheets."""
+    rows = []
+    for each in module_3_prices().values():
+        prices = tuple(f"{100.0 * price:.2f}" for price in (each.low, each.standard, each.high))
+        rows.append((f"[{each.operator}]({each.url})", *prices))
+    return "\n".join(_table(("operator, price sheet", "NT", "ST", "HT"), rows))
+
+
 REFERENCES = {
+    "charges": charges_reference,
+    "presets": presets_reference,
+    "operators": operators_reference,
     "mechanisms": mechanisms_reference,
     "scenario": scenario_reference,
     "results": results_reference,
@@ -115,6 +174,9 @@ def _section(guide: FieldGuide, path: FieldPath, data: Any) -> Iterator[str]:
     rows, inner = [], []
     for name in guide.field_names(path, data):
         child = (*path, name)
+        if name in ELSEWHERE and not path:
+            rows.append((f"`{name}`", f"a list of {ELSEWHERE[name]}", guide.meaning(child, data)))
+            continue
         sections = _sections_inside(guide, child, data)
         inner += sections
         allowed = guide.allowed(child, data)
@@ -161,6 +223,88 @@ def _mechanism_table(known: Iterable[KnownMechanism]) -> Iterator[str]:
         promises = f"{words} ({note})" if note else words
         rows.append((f"`{about.name}`", about.line, promises, about.source))
     return _table(("name", "what it does", "guarantees", "source"), rows)
+
+
+def _parameters(model: type[BaseModel]) -> Rows:
+    """Return name, what is allowed and meaning of every field of a model."""
+    schema = model.model_json_schema()
+    guide = FieldGuide(schema)
+    rows: Rows = []
+    for name, field in schema["properties"].items():
+        if name == "kind":
+            continue
+        by_name = "additionalProperties" in field
+        allowed = "a table by names" if by_name else guide.allowed((name,), {})
+        rows.append((f"`{name}`", allowed, guide.meaning((name,), {})))
+    return rows
+
+
+def _charge_row(charge: KnownCharge) -> tuple[str, ...]:
+    about, kind = charge.about, charge.parameters
+    settled = "per slot" if issubclass(kind, SlotCharge) else "per period"
+    known = []
+    if kind.rates is not Charge.rates:
+        known.append("EUR/kWh")
+    if kind.peak_signal is not Charge.peak_signal:
+        known.append("EUR/kW")
+    seen = ", ".join(known) or "nothing"
+    name = f"[`{about.name}`](#{about.name})"
+    return (name, about.line, about.base, settled, seen, about.source)
+
+
+def _preset_row(preset: ChargePreset) -> tuple[str, ...]:
+    name = f"[`{preset.name}`](#{preset.name})"
+    choice = f"`{preset.parameter.name}`" if preset.parameter is not None else ""
+    return (name, preset.country, str(preset.year), preset.line, preset.quality, choice)
+
+
+def _preset(preset: ChargePreset) -> Iterator[str]:
+    """Yield what a preset is, what was assumed, where it is from, and its charges."""
+    yield from (f"### `{preset.name}`", "", preset.description.strip(), "")
+    yield from (f"Prices of {preset.year}, net of VAT. Quality: {preset.quality}.", "")
+    chosen = ""
+    if preset.parameter is not None:
+        name, default = preset.parameter.name, preset.parameter.default
+        listed = "those of the table below" if preset.parameter.table else ", ".join(preset.choices)
+        yield from (f"To choose, `{name}`: {preset.parameter.meaning}.", "")
+        yield from (f"Allowed: {listed}; without it {default}.", "")
+        chosen = f" of `{name}: {default}`"
+    if preset.assumptions:
+        yield from ("Assumptions:", "", *(f"* {each.strip()}" for each in preset.assumptions), "")
+    yield from ("Sources:", "")
+    for source in preset.sources:
+        yield f"* [{source.name}]({source.url})" if source.url else f"* {source.name}"
+    yield ""
+    if preset.published:
+        yield from ("As published:", "", "```yaml", *_yaml(preset.published), "```", "")
+    yield from (f"Charges{chosen}:", "", "```yaml", *_yaml({"charges": preset.charges}), "```", "")
+
+
+def _yaml(table: Mapping[str, Any]) -> Iterator[str]:
+    """Yield plain data as YAML: tables of tables field by field, anything else on one line."""
+    for key, value in table.items():
+        inner = value.values() if isinstance(value, dict) else value
+        tables = isinstance(value, dict | list | tuple) and any(isinstance(v, dict) for v in inner)
+        if not tables:
+            yield _flow({key: value})[1:-1]
+        elif isinstance(value, dict):
+            yield f"{key}:"
+            yield from (f"  {line}" for line in _yaml(value))
+        else:
+            yield f"{key}:"
+            for entry in value:
+                short = _flow(entry)
+                lines = [short] if len(short) < LINE_LENGTH else list(_yaml(entry))
+                yield from (("  - ", "    ")[row > 0] + line for row, line in enumerate(lines))
+
+
+def _flow(data: Any) -> str:
+    """Write plain data as one line of YAML."""
+    writer, text = YAML(typ="safe", pure=True), io.StringIO()
+    writer.default_flow_style, writer.width = True, 10_000
+    writer.sort_base_mapping_type_on_output = False
+    writer.dump(data, text)
+    return text.getvalue().strip()
 
 
 def _title(path: FieldPath, data: Any) -> str:
