@@ -53,6 +53,12 @@ TABLES = {
         "total": [90.0, 45.0, 11.0],
         "saving": [10.0, 5.0, -1.0],
     },
+    "charge": {
+        "charge": ["fees", "grid peak", "tax"],
+        "kind": ["level_fee", "annual_peak", "volumetric"],
+        "purpose": ["network", "network", "levy"],
+        "revenue": [12.5, 30.0, -0.001],
+    },
     "timing": {"part": ["power flow", "clearing"], "seconds": [0.05, 0.15], "calls": [200, 200]},
     "warning": {
         "time": [START, START + np.timedelta64(900, "s"), START],
@@ -183,6 +189,19 @@ def test_bills_tell_who_gains_and_who_is_worst_off(summary: RunSummary) -> None:
     assert bills.median_saving_eur == pytest.approx(5.0)
     assert (bills.worst_agent, bills.worst_saving_eur) == (HOMES[2], -1.0)
     assert bills.losing_agents == 1
+
+
+def test_network_charges_are_listed_with_what_all_agents_pay(summary: RunSummary) -> None:
+    assert [(one.name, one.purpose) for one in summary.charges] == [
+        ("fees", "network"),
+        ("grid peak", "network"),
+        ("tax", "levy"),
+    ]
+    text = rendered(summary, 80)
+    assert "Network charges" in text
+    assert "42.50 EUR" in text
+    # What rounds to nothing has no sign.
+    assert "-0.00" not in text
 
 
 def test_time_and_warnings_are_grouped(summary: RunSummary) -> None:

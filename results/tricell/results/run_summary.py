@@ -97,6 +97,16 @@ class BillSummary:
 
 
 @dataclass(frozen=True)
+class ChargeSummary:
+    """What all agents pay for one network charge over the run."""
+
+    name: str
+    kind: str
+    purpose: str
+    revenue_eur: float
+
+
+@dataclass(frozen=True)
 class MarketSummary:
     """What markets level by level achieve, beside the joint optimum of the same orders."""
 
@@ -147,6 +157,7 @@ class RunSummary:
     market: MarketSummary | None
     grid: GridSummary | None
     bills: BillSummary | None
+    charges: tuple[ChargeSummary, ...]
     timings: tuple[TimingSummary, ...]
     warnings: tuple[WarningSummary, ...]
 
@@ -177,6 +188,7 @@ def summarise(path: Path | str) -> RunSummary:
             market=_market(results),
             grid=_grid(results, int(attributes["time_step_s"]) / 3600.0),
             bills=_bills(results),
+            charges=_charges(results),
             timings=_timings(results, len(times)),
             warnings=_warnings(results),
         )
@@ -354,6 +366,17 @@ def _bills(results: Results) -> BillSummary | None:
         worst_saving_eur=float(worst["saving"]),
         stored_kwh=_figure(results, "stored_energy_end"),
         stored_no_trading_kwh=_figure(results, "stored_energy_end_no_trading"),
+    )
+
+
+def _charges(results: Results) -> tuple[ChargeSummary, ...]:
+    if "charge" not in results.tables:
+        return ()
+    table = results.table("charge")
+    columns = (table[name] for name in ("charge", "kind", "purpose", "revenue"))
+    return tuple(
+        ChargeSummary(str(name), str(kind), str(purpose), float(revenue))
+        for name, kind, purpose, revenue in zip(*columns, strict=True)
     )
 
 

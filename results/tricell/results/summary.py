@@ -19,6 +19,7 @@ from rich.text import Text
 from tricell.results.run_summary import (
     SILENT_KWH,
     BillSummary,
+    ChargeSummary,
     Extreme,
     GridSummary,
     LevelSummary,
@@ -47,6 +48,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         _print_section(console, "Grid", _grid_table(summary.grid, summary.slots))
     if summary.bills is not None:
         _print_section(console, "Bills against no trading", _bill_table(summary.bills))
+    if summary.charges:
+        _print_section(console, "Network charges", _charge_table(summary.charges))
     if summary.timings:
         _print_section(console, "Where the time went", _timing_table(summary.timings))
     if summary.warnings:
@@ -224,6 +227,17 @@ def _bill_table(bills: BillSummary) -> Table:
     if stored is not None and alone is not None and (_any(stored) or _any(alone)):
         text = f"{_energy(stored)} kWh at the end, {_energy(alone)} without trading; in no bill"
         table.add_row("in batteries", text)
+    return table
+
+
+def _charge_table(charges: Sequence[ChargeSummary]) -> Table:
+    table = _table("charge", "kind", "for", "all agents pay", numbers_from=3)
+    for charge in charges:
+        table.add_row(charge.name, charge.kind, charge.purpose, _euros(charge.revenue_eur))
+    if len(charges) > 1:
+        table.add_section()
+        together = _euros(sum(charge.revenue_eur for charge in charges))
+        table.add_row("together", "", "", together, style="bold")
     return table
 
 

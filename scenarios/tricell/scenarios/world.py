@@ -153,6 +153,7 @@ class World:
             charges=self.charges,
             calendar=self.calendar,
             customers=self.customers,
+            levy_eur_per_kwh=self.scenario.prices.levies_eur_per_kwh,
         )
 
 
