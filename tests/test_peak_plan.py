@@ -173,6 +173,14 @@ def test_only_owners_who_pay_for_power_have_a_cap() -> None:
     assert not plan.reserve_kwh[:, 0].any()
 
 
+def test_a_battery_that_cannot_discharge_leaves_the_peak_as_it_is() -> None:
+    dead = replace(batteries_of(2), discharge_kw=np.zeros(2))
+    signal = PeakSignal(np.array([0.0, 2.0]), np.zeros(2), "month")
+    plan = plan_peaks(dead, np.full((4, 2), 3.0), [signal], np.zeros(4, np.int64), HOURS)
+    assert plan is not None
+    np.testing.assert_array_equal(plan.cap_kw[0], [np.inf, 3.0])
+
+
 def test_batteries_of_one_owner_share_the_free_power_by_their_own_power() -> None:
     pair = replace(batteries_of(2), agent=np.array([0, 0]), discharge_kw=np.array([1.0, 3.0]))
     net = np.array([[0.5, 1.5]] * 3)

@@ -3,7 +3,8 @@
 The own net power is that of the profiles, without error and without what simulators of third
 parties add. A day's plan is made at its first slot and looks on to noon of the next day. Beyond
 the end of the run every hour is taken to be like the same hour of the last day, so that batteries
-do not sell out because the run ends.
+do not sell out because the run ends. Power and reserves of a whole run take 16 bytes per battery
+and slot: 14 MB for 300 batteries and a month of quarter hours.
 """
 
 from __future__ import annotations

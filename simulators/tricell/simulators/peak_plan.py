@@ -96,7 +96,7 @@ def plan_peaks(
     anybody = pays["month"] | pays["period"]
     if not anybody.any() or not len(net_kw):
         return None
-    free_kw = np.maximum(free_kw, 0.0) * _share_of_power(batteries)
+    free_kw = np.where(anybody, np.maximum(free_kw, 0.0), 0.0) * _share_of_power(batteries)
     _, span = np.unique(month, return_inverse=True)
     cap_kw = np.full((int(span.max()) + 1, n_battery), np.inf)
     whole = np.zeros(len(net_kw), np.int64)
