@@ -156,6 +156,11 @@ class StudyData:
         """Length of the period at the base point, d."""
         return float(self.base["days"].iloc[0])
 
+    @property
+    def period(self) -> str:
+        """Length of the period in words."""
+        return "1 day" if self.days == 1.0 else f"{self.days:g} days"
+
     def rows(
         self,
         table: str,

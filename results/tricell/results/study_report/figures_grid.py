@@ -349,7 +349,8 @@ def _name_areas(
     crowded = len(names) > 8
     for area, (across, depth) in zip(names, spots, strict=True):
         has_below = depth < spots[:, 1].max()
-        text = f"{area} {signed(change[area])} %" if not np.isnan(change[area]) else area
+        gap = " " if has_below or crowded else "\n"
+        text = area if np.isnan(change[area]) else f"{area}{gap}{signed(change[area])} %"
         axis.annotate(
             text,
             (across, -depth),
@@ -370,7 +371,7 @@ def coincidence(data: StudyData) -> ReportFigure:
     looks = design_looks(data.designs)
     columns = 2 if len(data.designs) in (2, 4) else 3
     figure, axes = panels(
-        len(data.designs), columns, 5.4 / columns + 0.45, sharex=True, sharey=True, extra=0.3
+        len(data.designs), columns, 5.7 / columns + 0.75, sharex=True, sharey=True
     )
     for number, (design, axis) in enumerate(zip(data.designs, axes, strict=True)):
         part = rows[rows["design"] == design]

@@ -76,14 +76,26 @@ def feedback(data: StudyData) -> ReportFigure:
         "F5",
         slug,
         title,
-        "How far revenue falls short when customers react, and how far rates must move to recover "
-        "it. Against adoption: the gap at fixed rates, and the rates at the first closure with "
-        f"new rates ({CLOSURE_LABELS[data.main_closure]}). By round: what is collected, and the "
-        "rates, while rates and reactions follow each other. Rates are shown relative to where the "
-        "path begins, as the mean over the rates of a design. Means over seeds.",
+        _feedback_caption(data, axis_name, rounds),
         figure,
         tuple(_feedback_notes(data, axis_name, rounds)),
     )
+
+
+def _feedback_caption(data: StudyData, axis_name: str, rounds: pd.DataFrame) -> str:
+    parts = ["How far revenue departs from what is allowed, and how far rates move to recover it."]
+    if axis_name:
+        parts.append(
+            "Against adoption: the gap at fixed rates, and the rates of the bills (closure: "
+            f"{CLOSURE_LABELS[data.main_closure]})."
+        )
+    if len(rounds):
+        parts.append("By round: what is collected, and the rates, while both follow each other.")
+    parts.append(
+        "Rates are relative to where the path begins, as the mean over the rates of a design. "
+        "Means over seeds."
+    )
+    return " ".join(parts)
 
 
 def _feedback_notes(data: StudyData, axis_name: str, rounds: pd.DataFrame) -> list[str]:

@@ -89,7 +89,7 @@ def render(
         sections=[(slug, name, [parts[key] for key in keys]) for slug, name, keys in SECTIONS],
         runs=_run_facts(data),
         troubles=_troubles(data),
-        days=f"{data.days:g}",
+        period=data.period,
         is_year=data.days >= 364,
         seeds=len(data.seeds),
         provenance=_provenance(data),
@@ -210,7 +210,7 @@ def _run_facts(data: StudyData) -> list[tuple[str, str]]:
     ]
     return [
         ("Customers", f"{int(customers.min()):,}"),
-        ("Period", f"{data.days:g} days from {start:%d %B %Y}"),
+        ("Period", f"{data.period} from {start:%d %B %Y}"),
         ("Designs", f"{len(data.designs)}"),
         ("Closures", ", ".join(CLOSURE_LABELS[c] for c in data.closures)),
         ("Seeds", ", ".join(str(seed) for seed in data.seeds)),

@@ -6,6 +6,7 @@ means over the seeds, and percentiles are taken over the customers of all seeds 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,33 @@ from tricell.results.study_report.data import (
 )
 
 LEVELS = ("microgrid", "cell", "multicell", ALL_LEVELS)
+FIGURE_NAMES: Mapping[str, str] = {
+    "revenue_shortfall": "revenue shortfall (allowed less collected)",
+    "revenue_shortfall_per_kwh": "revenue shortfall per kWh imported",
+    "price_gini": "Gini index of network charges per kWh (0 is equal)",
+    "price_jain": "Jain index of network charges per kWh (1 is equal)",
+    "lowest_quintile_price": "network charges of the lowest consumption quintile",
+    "lowest_quintile_relative_price": "the same over the mean of all",
+    "community_saving_per_member": "saving per participant against no local trade",
+    "peak_grid": "peak of the grid connection",
+    "voltage_hours": "bus hours out of the voltage band",
+    "limits_met_share": "time in which all limits are met",
+    "local_trade_share": "imported energy bought in local markets",
+    "price_signal_strength": "price signal (highest less lowest price)",
+    "rebound_rise": "rebound peak when low prices begin",
+    "share_clearly_worse": "customers hit hard",
+    "peak_reduction": "reduction of the grid's peak",
+}
+"""What key figures are called in the report; others go by their names."""
+SHARES = (
+    "revenue_recovery",
+    "limits_met_share",
+    "self_sufficiency",
+    "local_trade_share",
+    "share_clearly_worse",
+    "peak_reduction",
+)
+"""Key figures that are shown in percent."""
 SMALL_EUR = 0.005
 """Amounts below half a cent are rounding."""
 
@@ -90,6 +118,8 @@ def revenue(data: StudyData) -> ReportTable:
             / table["allowed"].where(table["allowed"] > 0),
         }
     )
+    has_customers = (table[["allowed", "collected"]].abs() > SMALL_EUR).any(axis=1)
+    notes = () if has_customers.all() else ("Levels without customers are in the files only.",)
     return ReportTable(
         "T1",
         "revenue",
@@ -98,8 +128,9 @@ def revenue(data: StudyData) -> ReportTable:
         "of costs, what it collects, and the difference. Own cost is that of the level's own "
         f"network before the cascade. {_averaged(data)}",
         full,
-        full,
+        full[has_customers.to_numpy()],
         {"Recovery, %": ",.2f"} | dict.fromkeys(full.columns[3:7], ",.0f"),
+        notes,
         merge=2,
     )
 
@@ -120,15 +151,16 @@ def rates(data: StudyData) -> ReportTable:
         {
             "Design": table["design"],
             "Charge": table["charge"],
-            "Rate": table["field"].str.replace("_", " "),
-            "Unit": table["unit"],
+            "Rate": [rate_name(name) for name in table["field"]],
+            "Field": table["field"],
+            "Unit": [unit_for_people(unit) for unit in table["unit"]],
             "Closure": table["closure"],
             "Mean": table["mean"],
             "Lowest seed": table["min"],
             "Highest seed": table["max"],
         }
     )
-    index = ["Design", "Charge", "Rate", "Unit"]
+    index = ["Design", "Charge", "Rate", "Field", "Unit"]
     wide = full.pivot(index=index, columns="Closure", values="Mean").reset_index()
     wide = wide[[*index, *(CLOSURE_LABELS[c] for c in data.closures)]].rename_axis(None, axis=1)
     order = full[index].drop_duplicates()
@@ -141,10 +173,33 @@ def rates(data: StudyData) -> ReportTable:
         "at fixed rates they are solved on the meters of the reference run; new rates are solved "
         f"until rates and reactions stay. {_averaged(data)}",
         full,
-        order.merge(wide, on=index),
+        order.merge(wide, on=index).drop(columns="Field"),
         notes=notes,
         merge=1,
     )
+
+
+def rate_name(field: str) -> str:
+    """Write the name of a rate's field for people; its unit stands beside it.
+
+    Examples
+    --------
+    >>> rate_name("rate_eur_per_kwh"), rate_name("bands.high_eur_per_kwh")
+    ('rate', 'bands, high')
+    """
+    parts = [re.sub(r"_?eur_per_[a-z_]+$", "", part) for part in field.split(".")]
+    return ", ".join(part.replace("_", " ") for part in parts if part) or "rate"
+
+
+def unit_for_people(unit: str) -> str:
+    """Write a unit as the report writes it: years as yr, no unit as a dash.
+
+    Examples
+    --------
+    >>> unit_for_people("EUR/(kW a)"), unit_for_people("EUR/a"), unit_for_people("1")
+    ('EUR/(kW yr)', 'EUR/yr', '-')
+    """
+    return "-" if unit == "1" else re.sub(r"\ba\b", "yr", unit)
 
 
 def bills(data: StudyData) -> ReportTable:
@@ -340,12 +395,18 @@ def key_figures(data: StudyData) -> ReportTable:
     ).reset_index()
     defined = stats.groupby(keys)["value"].transform(lambda values: values.notna().any())
     undefined = sorted(set(stats.loc[~defined, "name"]))
+    values = ["value", "low", "high", "before"]
+    percent = np.where(stats["name"].isin(SHARES), 100.0, 1.0)
+    stats[values] = stats[values].mul(percent, axis=0)
     table = _named(data, stats[defined.astype(bool)], ("design", "closure"))
     full = pd.DataFrame(
         {
             "Speaks of": table["scope"],
-            "Key figure": table["name"].str.replace("_", " "),
-            "Unit": table["unit"].replace("1", "-"),
+            "Key figure": [FIGURE_NAMES.get(n, n.replace("_", " ")) for n in table["name"]],
+            "Unit": [
+                "%" if name in SHARES else unit_for_people(unit)
+                for name, unit in zip(table["name"], table["unit"], strict=True)
+            ],
             "Design": table["design"],
             "Closure": table["closure"],
             "Value": table["value"],
@@ -364,7 +425,7 @@ def key_figures(data: StudyData) -> ReportTable:
     wide = wide[columns].reset_index().rename_axis(None, axis=1)
     notes = [_only(data), "Figures of single classes, levels and areas are in the files."]
     if undefined:
-        words = ", ".join(name.replace("_", " ") for name in undefined)
+        words = ", ".join(FIGURE_NAMES.get(n, n.replace("_", " ")) for n in undefined)
         notes.append(f"Undefined in every run and left out: {words}.")
     return ReportTable(
         "T6",
@@ -410,13 +471,14 @@ def sensitivity(data: StudyData) -> ReportTable:
         "rates.",
         full,
         full,
-        {
+        dict.fromkeys(full.columns[4:], "+,.1f")
+        | {
             "Value": "g",
             "Peak, kW": ",.1f",
             "Mean bill, EUR/yr": ",.0f",
+            "Mean change, EUR/yr": "+,.0f",
             "Hit hard, % of customers": ",.1f",
-        }
-        | dict.fromkeys(full.columns[4:], "+,.1f"),
+        },
         tuple(notes),
         merge=2,
     )
@@ -480,7 +542,7 @@ def parameters(data: StudyData) -> ReportTable:
         {
             "Parameter": table["name"],
             "Value": table["value"],
-            "Unit": table["unit"],
+            "Unit": [unit_for_people(unit) if unit else "" for unit in table["unit"]],
             "Source": table["source"],
             "Year": table["year"],
         }
@@ -540,14 +602,14 @@ def _averaged(data: StudyData) -> str:
 def _scaled(data: StudyData) -> str:
     count = len(data.seeds)
     pooled = "" if count == 1 else f" Customers of {count} seeds are taken together."
-    return f"The {data.days:g} days simulated are scaled to a year.{pooled}"
+    return f"Amounts of the period of {data.period} are scaled to a year.{pooled}"
 
 
 def _period_note(data: StudyData) -> str:
     if data.days >= 364:
         return "The period is a whole year."
     return (
-        f"The period of {data.days:g} days is not a year: season and weather of the period are in "
+        f"The period of {data.period} is not a year: season and weather of the period are in "
         "every amount per year."
     )
 
