@@ -235,9 +235,10 @@ def _check_once(postings: Sequence[Posting]) -> None:
     seen = set()
     for posting in postings:
         if posting.key in seen:
-            words = ", ".join(str(part) for part in posting.key if part not in ("", None))
+            level = "" if posting.source is None else f" at the level {posting.source.label}"
             raise SettlementError(
-                f"settlement: {words} is booked twice. Give every network charge a name of its own."
+                f"settlement: {posting.kind} {posting.charge}{level}, paid by {posting.payer} to "
+                f"{posting.payee}, is booked twice. Give every network charge a name of its own."
             )
         seen.add(posting.key)
 
