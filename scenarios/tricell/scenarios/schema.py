@@ -387,7 +387,7 @@ class Scenario(Section):
     description: str = ""
     """What the scenario shows, for people."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
-    """Seed of everything random (1); recorded, though nothing in this version is random."""
+    """Seed of everything random (1): who owns which device, who trades, which order comes first."""
     time: Time
     """The period that is simulated."""
     grid: Grid
