@@ -63,6 +63,7 @@ class Listable(StrEnum):
     GRIDS = "grids"
     MECHANISMS = "mechanisms"
     CHARGES = "charges"
+    STUDIES = "studies"
 
 
 ScenarioArgument = Annotated[
@@ -161,7 +162,7 @@ def check(
 def list_(
     what: Annotated[Listable, typer.Argument(help="What to list.", show_default=False)],
 ) -> None:
-    """List shipped scenarios, grids that a scenario can name, market mechanisms, or charges."""
+    """List shipped scenarios and studies, grids to name, market mechanisms, or charges."""
     from tricell.scenarios.screen import grid_lines, scenario_table, standard_output
 
     if what is Listable.SCENARIOS:
@@ -178,6 +179,11 @@ def list_(
         from tricell.scenarios.charge_screen import show_charges
 
         show_charges(standard_output(), known_charges(), known_presets())
+    elif what is Listable.STUDIES:
+        from tricell.scenarios.study_file import load_study, shipped_study_names
+        from tricell.scenarios.study_screen import show_studies
+
+        show_studies(standard_output(), [load_study(name) for name in shipped_study_names()])
     else:
         from tricell.markets.mechanism_registry import known_mechanisms
         from tricell.scenarios.mechanism_screen import show_mechanisms

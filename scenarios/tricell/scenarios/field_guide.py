@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
+
+from pydantic import BaseModel
 
 from tricell.scenarios.faults import closest, listed
 from tricell.scenarios.yaml_tree import Key, Plain, dotted
@@ -189,6 +192,12 @@ class FieldGuide:
         bounds = [f"{word} {node[key]:.10g}" for key, word in BOUND_WORDS.items() if key in node]
         text = ", ".join([words, *bounds[:1]]) if bounds else words
         return " and ".join([text, *bounds[1:]])
+
+
+@cache
+def guide_of(model: type[BaseModel]) -> FieldGuide:
+    """Return the guide to a model's fields; its schema takes a while to make."""
+    return FieldGuide(model.model_json_schema())
 
 
 def _choices(node: JsonSchema) -> list[Any]:

@@ -186,12 +186,12 @@ def provenance(world: World) -> dict[str, Any]:
     """Return packages, inputs with licences, solver and machine."""
     profiles = world.population.profiles
     return {
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "git_commit": _git_commit(),
         "inputs": [
             {
                 "name": profiles.source or "profiles",
-                "version": _version("simbench"),
+                "version": package_version("simbench"),
                 "licence": profiles.licence or "as supplied by the planner",
             },
             {
@@ -200,7 +200,11 @@ def provenance(world: World) -> dict[str, Any]:
                 "licence": world.wholesale.licence or "as supplied by the planner",
             },
         ],
-        "solver": {"name": "HiGHS", "version": _version("highspy"), "options": HIGHS_OPTIONS},
+        "solver": {
+            "name": "HiGHS",
+            "version": package_version("highspy"),
+            "options": HIGHS_OPTIONS,
+        },
         "machine": {
             "python": platform.python_version(),
             "system": platform.platform(),
@@ -211,7 +215,8 @@ def provenance(world: World) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Return the version of a package, or that it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

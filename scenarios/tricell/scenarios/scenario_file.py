@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from tricell.scenarios.faults import Fault, ScenarioFaultsError, did_you_mean
-from tricell.scenarios.field_guide import FieldGuide
+from tricell.scenarios.field_guide import guide_of
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.schema_faults import validated
 from tricell.scenarios.shipped import SHIPPED_FOLDER, looks_like_path, shipped_names
@@ -321,7 +321,7 @@ def with_whole_paths(tree: Node, model: type[BaseModel]) -> tuple[Node, list[Fau
     model : says which fields are paths.
     """
     data = plain(tree)
-    guide = FieldGuide(model.model_json_schema())
+    guide = guide_of(model)
     faults: list[Fault] = []
 
     def visit(node: Node, path: tuple[Key, ...]) -> Node:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tricell.scenarios.faults import Fault, did_you_mean, listed
-from tricell.scenarios.field_guide import TYPE_WORDS, FieldGuide
+from tricell.scenarios.field_guide import TYPE_WORDS, FieldGuide, guide_of
 from tricell.scenarios.yaml_tree import Key, Node, Place, Plain, dotted, plain
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -44,7 +44,7 @@ def validated(tree: Node, model: type[ModelT]) -> tuple[ModelT | None, list[Faul
     YAML has types, so a text is not taken for a number, nor `true` for 1: pydantic would.
     """
     data = plain(tree)
-    guide = FieldGuide(model.model_json_schema())
+    guide = guide_of(model)
     faults = list(_mistyped(tree, (), data, guide))
     try:
         found = model.model_validate(data)

@@ -231,7 +231,7 @@ def _source(entry: ChargeEntry) -> tuple[str, str]:
     if isinstance(entry, PresetEntry):
         preset = known_presets()[entry.preset]
         return "; ".join(each.name for each in preset.sources), str(preset.year)
-    return known_charges()[entry.kind].about.source, ""
+    return f"{ASSUMED}; the charge: {known_charges()[entry.kind].about.source}", ""
 
 
 def _other_numbers(charge: Charge) -> Iterator[tuple[str, float]]:

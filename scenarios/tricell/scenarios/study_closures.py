@@ -7,6 +7,9 @@ on meters M, and the meters ``M(c)`` of a run in which everybody knows the rates
     fixed       c0 = G(M0)          bills of c0 on M(c0): the revenue differs from the allowed one
     resolved    c  = G(M(c))        found by iteration from c0; bills of G(M) on the last meters M
 
+Fees at the borders of areas are known only for the run in which they hold: they count as collected
+otherwise, as congestion rent does, and are not in bills without reaction.
+
 A closure that cannot be computed is recorded with its message; the others go on.
 """
 

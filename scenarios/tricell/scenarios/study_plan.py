@@ -12,13 +12,16 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from importlib import import_module
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from tricell.markets.charge import Charge
-from tricell.scenarios.field_guide import FieldGuide
+from tricell.markets.charge_registry import known_charges
+from tricell.markets.mechanism_registry import known_mechanisms
+from tricell.scenarios.charge_choice import expanded
+from tricell.scenarios.field_guide import guide_of
+from tricell.scenarios.runner import package_version
 from tricell.scenarios.scenario_file import as_yaml
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.study_schema import Study
@@ -88,12 +91,17 @@ def points(study: Study, base: Scenario) -> tuple[Point, ...]:
 
 
 def scenario_at(scenario: Scenario, point: Point) -> Scenario:
-    """Return a scenario at a point of the axes."""
+    """Return a scenario at a point of the axes, presets of charges spelled out."""
     time = scenario.time.model_copy(update={"start": point.start, "days": point.days})
     adoption = scenario.participants.adoption.model_copy(update=dict(point.shares))
     participants = scenario.participants.model_copy(update={"adoption": adoption})
     return scenario.model_copy(
-        update={"seed": point.seed, "time": time, "participants": participants}
+        update={
+            "seed": point.seed,
+            "time": time,
+            "participants": participants,
+            "charges": expanded(scenario.charges),
+        }
     )
 
 
@@ -121,8 +129,12 @@ def run_hash(scenario: Scenario, record_version: int) -> str:
 
 @cache
 def surroundings() -> dict[str, str]:
-    """Versions of the packages, and the hash of tricell's own source."""
-    return {name: version(name) for name in PACKAGES} | {"source": _source_hash()}
+    """Return the versions of the packages, and the hash of tricell's own source."""
+    known = (*known_charges().values(), *known_mechanisms().values())
+    others = {each.origin for each in known if each.origin != "tricell"}
+    return {name: package_version(name) for name in (*PACKAGES, *sorted(others))} | {
+        "source": _source_hash()
+    }
 
 
 def _combined(study: Study) -> Iterator[dict[str, Any]]:
@@ -143,7 +155,7 @@ def _combined(study: Study) -> Iterator[dict[str, Any]]:
 def _files(scenario: Scenario) -> Iterator[Path]:
     """Yield every file that a scenario names."""
     data = scenario.model_dump(mode="json", by_alias=True)
-    guide = FieldGuide(type(scenario).model_json_schema())
+    guide = guide_of(type(scenario))
 
     def visit(value: Any, path: tuple[str | int, ...]) -> Iterator[Path]:
         if isinstance(value, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -67,6 +68,20 @@ def _bar() -> Progress:
         console=error_output(),
         expand=True,
     )
+
+
+def show_studies(console: Console, studies: Sequence[LoadedStudy]) -> None:
+    """List studies with what they ask."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("study", no_wrap=True)
+    table.add_column("designs", justify="right")
+    table.add_column("points", justify="right")
+    table.add_column("what it asks", overflow="fold")
+    for loaded in studies:
+        study = loaded.study
+        count = len(points(study, loaded.base))
+        table.add_row(study.name, str(len(study.designs)), str(count), study.description)
+    console.print(table)
 
 
 def show_plan(console: Console, loaded: LoadedStudy) -> None:
