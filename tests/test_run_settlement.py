@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tricell.markets.postings import SettlementError, check_postings
 from tricell.results import layout
 from tricell.scenarios.runner import run_scenario
-from tricell.scenarios.scenario_file import load_scenario
+from tricell.scenarios.scenario_file import Override, load_scenario
 
 Floats = NDArray[np.float64]
 
@@ -186,6 +187,26 @@ def test_the_network_operator_recovers_what_losses_cost(runs: dict[str, Run], na
     run = runs[name]
     paid = run.table("charge")["revenue"][run.charge_rows("loss_allocation")[0]]
     assert paid == pytest.approx(run.kpi("network_operator_pays_wholesale"), abs=1e-8)
+
+
+def test_a_day_that_cannot_be_settled_ends_the_run_and_the_days_before_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsound(postings: Any, net_kwh: Any, first_slot: int = 0) -> Any:
+        if first_slot >= 96:
+            raise SettlementError("settlement of slot 97: payments miss zero")
+        return check_postings(postings, net_kwh, first_slot)
+
+    monkeypatch.setattr("tricell.markets.settlement.check_postings", unsound)
+    assignments = ("time.days=1.125", "time.start=2016-05-23T00:00Z")
+    options = [Override.from_assignment(text) for text in assignments]
+    with pytest.raises(SettlementError, match=r"slot 97: payments miss zero(.|\n)*96 slots"):
+        run_scenario(load_scenario("village", options), tmp_path / "run.h5")
+    with h5py.File(tmp_path / "run.h5") as file:
+        assert file.attrs["run_status"] == "failed"
+        assert "slot 97" in file.attrs["failure_message"]
+        assert len(file["timeseries/slot/time"]) == 96
+        assert len(np.unique(file["tables/posting/time"])) == 96
 
 
 @pytest.mark.parametrize("name", ["joint, some alone", "redispatch, some alone"])

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tricell.errors import MarketError
 from tricell.grid_models.arrays import sum_by_key, take_or
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
@@ -235,7 +236,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._meter_rates = MeterRates.of(layout.areas, layout.rates, of_period)
         self.settle_seconds = self.write_seconds = 0.0
         self.slots_done = self._row = self.flushes = 0
-        self._closed = False
+        self._closed = self._period_billed = False
         self.on_slot: Callable[[int], None] | None = None
         self._raw: dict[str, dict[str, NDArray[Any]]] = {}
         self._trades: list[LevelTrade] = []
@@ -298,10 +299,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         if self._row == 0:
             return
         started = perf_counter()
-        block = self._derive()
+        block = self._settled_block()
         self._account(block)
-        if self.slots_done == self.layout.n_slot:
-            self._bill_period()
         settled = perf_counter()
         self._sink.write(block)
         last = self._last
@@ -313,6 +312,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.flushes += 1
         self.settle_seconds += settled - started
         self.write_seconds += perf_counter() - settled
+        if self.slots_done == self.layout.n_slot:
+            self._bill_period()
 
     def _keep(self, group: str, values: Mapping[str, Any]) -> None:
         kept = self._raw.get(group)
@@ -373,6 +374,16 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             "retail_price": prices.retail[slot],
             "feed_in_price": prices.feed_in[slot],
         }
+
+    def _settled_block(self) -> SlotBlock:
+        """Derive a block; one whose books do not balance is left out, so that the rest is kept."""
+        try:
+            return self._derive()
+        except MarketError:
+            self.slots_done -= self._row
+            self._row = 0
+            self._trades.clear()
+            raise
 
     def _derive(self) -> SlotBlock:
         layout, rows = self.layout, self._row
@@ -475,8 +486,9 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
     def _bill_period(self) -> None:
         """Bill the charges of the whole period on what the meters show; booked in its last slot."""
         layout = self.layout
-        if self.period_postings or not self._metered.charges or self.slots_done == 0:
+        if self._period_billed or not self._metered.charges or self.slots_done == 0:
             return
+        self._period_billed = True
         meters = self._metered.data(self.slots_done)
         billed = {}
         for charge in self._metered.charges:
