@@ -509,6 +509,33 @@ def test_failed_runs_are_left_out_and_named(tmp_path: Path) -> None:
     assert "2 failed" in text
 
 
+@pytest.mark.parametrize(
+    "failed",
+    [
+        (2, 5, 8),  # no run at new rates but the reference's
+        (5, 8, 11),  # the reference failed at new rates
+        (1, 4, 7, 10),  # no run at fixed rates
+        (0, 1, 2, 3, 4, 5, 7),
+    ],
+)
+def test_whatever_failed_the_rest_is_reported(tmp_path: Path, failed: tuple[int, ...]) -> None:
+    """Run 3 d + c is design d at closure c: none, fixed, resolved."""
+    plan = Plan(
+        designs=("peak", "bands", "fixed", "volumetric"),
+        seeds=(1,),
+        pv_shares=(0.3,),
+        days=1,
+        failed=failed,
+    )
+    path = write_study_file(tmp_path / "a.study.h5", plan, reference_design="volumetric")
+    data = load(path)
+    write_report(path, tmp_path / "report", ["html"])
+    text = (tmp_path / "report" / "report.html").read_text()
+    assert text.count("the power flow found no solution") == len(failed)
+    for table in all_tables(data):
+        assert len(table.full) > 0, table.key
+
+
 def test_a_study_of_failures_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     plan = Plan(
         designs=("volumetric",),

@@ -143,8 +143,13 @@ class StudyData:
 
     @cached_property
     def main_closure(self) -> str:
-        """The closure of figures that show one: re-solved rates if there are any."""
-        return self.closures[-1]
+        """The closure of figures that show one: the last at which every design has a run."""
+        found = [
+            closure
+            for closure in self.closures
+            if set(self.base.loc[self.base["closure"] == closure, "design"]) == set(self.designs)
+        ]
+        return (found or self.closures)[-1]
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -185,11 +190,11 @@ class StudyData:
     def customers(self) -> pd.DataFrame:
         """Bills of all runs per year beside those of the reference, one row per customer and run.
 
-        Columns: those of `rows`, customer, class, segment, with_pv, level, load_kwh and, in
-        EUR/yr, `total`, `network`, `causal_cost`, `total_before` and `network_before`.
+        Columns: those of `rows` and of tables/bill, `segment`, and the reference's `total_before`
+        and `network_before`; all money in EUR/yr.
         """
         bills = self.rows("bill", runs=self.runs)
-        money = ["total", "network", "causal_cost"]
+        money = [c.name for c in study_layout.TABLES["bill"].columns if c.unit == "EUR"]
         bills[money] = bills[money].div(bills["year_share"], axis=0)
         before = bills[["run", "customer", "total", "network"]].rename(columns={"run": "before"})
         bills = bills.merge(before, on=["before", "customer"], suffixes=("", "_before"))

@@ -20,6 +20,8 @@ PAGE = "report.html"
 TABLES = "tables"
 FIGURES = "figures"
 CAPTIONS = "captions.txt"
+DRAWN = frozenset({"html", "png", "svg"})
+"""Formats that need the figures."""
 PNG_DPI = 200
 
 
@@ -48,8 +50,9 @@ def write_report(study_file: Path, folder: Path, formats: Sequence[str] = FORMAT
     data = load(study_file)
     tables = all_tables(data)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with drawing():
-            figures = all_figures(data)
+            figures = all_figures(data) if set(formats) & DRAWN else ()
             drawn = {each.key: _svg(each.drawing) for each in figures if each.drawing is not None}
             paths = [
                 *_write_figures(folder / FIGURES, figures, drawn, formats),

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tricell.results.charge_indicators import price_gini
 from tricell.results.study_layout import ALL_LEVELS
 from tricell.results.study_layout import COMPONENTS as NO_CHARGES
-from tricell.results.study_report.data import CLOSURE_LABELS, StudyData, segments
+from tricell.results.study_report.data import CLOSURE_LABELS, StudyData
 from tricell.results.study_report.style import (
     GREY,
+    NO_OTHER_DESIGN,
     PALE,
     ReportFigure,
     design_legend,
@@ -50,17 +51,21 @@ MATTERS = 0.005
 """Amounts below this, EUR/yr, are not drawn."""
 MATTERS_PERCENT = 0.01
 FRONT = "Pareto front"
+EQUITY: Mapping[str, str] = {
+    "redistributed": "cross-subsidy, % of the network revenue",
+    "gini": "Gini index of network charges per kWh",
+}
+"""What is drawn against the peak, with the title of its axis."""
 SHOWN_PERCENT = 0.05
 
 
 def bill_changes(data: StudyData) -> ReportFigure:
     """F1: distribution of bill changes, customers sorted by their change."""
     slug, title = "bill_changes", "Who pays more and who pays less"
-    if not data.others:
-        note = "Not drawn: the study has no design beside the reference."
-        return ReportFigure("F1", slug, title, "", None, (note,))
     bills = data.bills(data.main_closure)
     bills = bills[bills["design"] != data.reference]
+    if bills.empty:
+        return ReportFigure("F1", slug, title, "", None, (NO_OTHER_DESIGN,))
     bills = bills.assign(change=bills["total"] - bills["total_before"])
     names = data.segment_names[:MAX_PANELS]
     looks = design_looks(data.designs)
@@ -132,11 +137,9 @@ def _sorted_curve(
 
 def bill_components(data: StudyData) -> ReportFigure:
     """F2: mean bills by component, and the network part by charge."""
-    rows = data.rows("bill", closure=data.main_closure)
-    rows = rows.assign(segment=segments(rows))
+    rows = data.bills(data.main_closure)
     names = data.segment_names[:MAX_SEGMENTS]
-    yearly = rows[list(COMPONENTS)].div(rows["year_share"], axis=0)
-    means = yearly.groupby([rows["segment"], rows["design"]]).mean()
+    means = rows.groupby(["segment", "design"])[list(COMPONENTS)].mean()
     parts = [name for name in COMPONENTS if means[name].abs().max() > MATTERS]
     lines = -(-len(names) // 2) + 1
     texts = [data.labels[design] for design in data.designs]
@@ -232,27 +235,24 @@ def efficiency_equity(data: StudyData) -> ReportFigure:
     """F6: designs by the grid's peak and by who pays for whom, with the Pareto front."""
     slug, title = "efficiency_equity", "Efficiency and equity of the designs"
     table = _trade_off(data)
-    if len(table) < 2:
-        note = "Not drawn: the study has no design beside the reference."
-        return ReportFigure("F6", slug, title, "", None, (note,))
+    shown = {name: heading for name, heading in EQUITY.items() if table[name].notna().sum() > 1}
+    if not shown:
+        return ReportFigure("F6", slug, title, "", None, (NO_OTHER_DESIGN,))
     looks = design_looks(data.designs)
     texts = [*(data.labels[design] for design in table.index), FRONT]
     figure = new_figure(3.3 + legend_height(texts))
-    axes = figure.subplots(1, 2, sharex=True)
-    headings = {
-        "redistributed": "cross-subsidy, % of the network revenue",
-        "gini": "Gini index of network charges per kWh",
-    }
-    for axis, (name, heading) in zip(axes, headings.items(), strict=True):
-        front = pareto_front(table["peak"].to_numpy(), table[name].to_numpy())
-        _draw_front(axis, table["peak"].to_numpy()[front], table[name].to_numpy()[front])
-        for design, row in table.iterrows():
+    axes = figure.subplots(1, len(shown), sharex=True, squeeze=False)[0]
+    for axis, (name, heading) in zip(axes, shown.items(), strict=True):
+        known = table.dropna(subset=[name])
+        front = pareto_front(known["peak"].to_numpy(), known[name].to_numpy())
+        _draw_front(axis, known["peak"].to_numpy()[front], known[name].to_numpy()[front])
+        for design, row in known.iterrows():
             look = looks[str(design)]
             axis.errorbar(
                 row["peak"],
                 row[name],
-                xerr=[[row["peak"] - row["peak_low"]], [row["peak_high"] - row["peak"]]],
-                yerr=[[row[name] - row[f"{name}_low"]], [row[f"{name}_high"] - row[name]]],
+                xerr=_to_extremes(row, "peak"),
+                yerr=_to_extremes(row, name),
                 color=look.colour,
                 marker=look.marker,
                 markersize=8,
@@ -270,42 +270,52 @@ def efficiency_equity(data: StudyData) -> ReportFigure:
     front_handle = Line2D([], [], color=GREY, linestyle=":", label=FRONT)
     legend_above(figure, [*handles, front_handle])
     spread = " Bars span the seeds." if len(data.seeds) > 1 else ""
+    notes = [f"Closure: {CLOSURE_LABELS[data.main_closure]}."]
+    missing = [heading for name, heading in EQUITY.items() if name not in shown]
+    if missing:
+        notes.append(f"Undefined here and not drawn: {', '.join(missing)}.")
     return ReportFigure(
         "F6",
         slug,
         title,
         "Left and down is better. Across: the change of the highest import through the grid "
         "connection, the driver of network cost, against "
-        f"{data.labels[data.reference]}. Up, left panel: half the sum of the absolute differences "
+        f"{data.labels[data.reference]}. Up, first: half the sum of the absolute differences "
         "between each customer's network charges and causal cost, as a share of the revenue; 0 "
-        "means that everybody pays what he causes. Up, right panel: Gini index of network charges "
+        "means that everybody pays what he causes. Up, second: Gini index of network charges "
         "per kWh imported; 0 means that all pay the same per kWh. On the dotted front no design "
-        "is better "
-        f"in one without being worse in the other. Means over seeds.{spread}",
+        f"is better in one without being worse in the other. Means over seeds.{spread}",
         figure,
-        (f"Closure: {CLOSURE_LABELS[data.main_closure]}.",),
+        tuple(notes),
     )
+
+
+def _to_extremes(row: pd.Series[float], name: str) -> list[list[float]]:
+    """Return how far the extremes lie below and above the mean."""
+    below, above = row[name] - row[f"{name}_low"], row[f"{name}_high"] - row[name]
+    return [[max(0.0, below)], [max(0.0, above)]]
 
 
 def _trade_off(data: StudyData) -> pd.DataFrame:
     """Return by design the means over seeds, and with _low and _high the extremes."""
     bills = data.bills(data.main_closure)
     table = data.tables["grid"]
-    peak = table[table["level"] == ALL_LEVELS].set_index("run")["peak_kw"]
+    peak = dict(table[table["level"] == ALL_LEVELS][["run", "peak_kw"]].to_numpy().tolist())
     rows = [
         {
             "design": part["design"].iloc[0],
-            "peak": 100.0 * (peak[run] / peak[part["before"].iloc[0]] - 1.0),
+            "peak": 100.0 * (peak[run] / peak[before] - 1.0),
             "redistributed": 100.0 * redistributed(part["network"], part["causal_cost"]),
             "gini": price_gini(part["network"].to_numpy(), part["import_kwh"].to_numpy()),
         }
-        for run, part in bills.groupby("run")
-        if run in peak.index and part["before"].iloc[0] in peak.index
+        for (run, before), part in bills.groupby(["run", "before"])
+        if peak.get(run, 0.0) > 0.0 and peak.get(before, 0.0) > 0.0
     ]
-    groups = pd.DataFrame(rows).dropna().groupby("design")
     names = ["peak", "redistributed", "gini"]
-    low, high = groups[names].min().add_suffix("_low"), groups[names].max().add_suffix("_high")
-    spread = pd.concat([groups[names].mean(), low, high], axis=1)
+    found = pd.DataFrame(rows, columns=["design", *names]).astype(dict.fromkeys(names, float))
+    groups = found.groupby("design")[names]
+    low, high = groups.min().add_suffix("_low"), groups.max().add_suffix("_high")
+    spread = pd.concat([groups.mean(), low, high], axis=1)
     return spread.reindex([design for design in data.designs if design in spread.index])
 
 

@@ -17,6 +17,7 @@ from tricell.results.study_layout import ALL_LEVELS
 from tricell.results.study_report.data import CLOSURE_LABELS, StudyData
 from tricell.results.study_report.style import (
     GREY,
+    NO_OTHER_DESIGN,
     ReportFigure,
     design_legend,
     design_looks,
@@ -217,19 +218,18 @@ def _draw_days(axes: Sequence[Axes], matrices: Sequence[pd.DataFrame]) -> None:
 def interface_tree(data: StudyData) -> ReportFigure:
     """F7: the tree of areas with the change of each interface's peak."""
     slug, title = "interface_tree", "Peaks of the interfaces in the tree of areas"
-    if not data.others:
-        note = "Not drawn: the study has no design beside the reference."
-        return ReportFigure("F7", slug, title, "", None, (note,))
     rows = data.rows("interface", closure=data.main_closure)
+    if not (rows["design"] != data.reference).any():
+        return ReportFigure("F7", slug, title, "", None, (NO_OTHER_DESIGN,))
     before = data.tables["interface"][["run", "area", "peak_kw"]].rename(columns={"run": "before"})
     rows = rows.merge(before, on=["before", "area"], suffixes=("", "_before"))
     means = rows.groupby(["design", "area"])[["peak_kw", "peak_kw_before"]].mean()
     change = 100.0 * (means["peak_kw"] / means["peak_kw_before"].where(lambda kw: kw > 0) - 1.0)
+    shown = [design for design in data.others if design in means.index]
     parents = dict(rows.drop_duplicates("area").set_index("area")["parent"])
     places = tree_places({str(area): str(parent) for area, parent in parents.items()})
-    bound = max(float(np.nanmax(np.abs(change.to_numpy()))), 1.0)
+    bound = max(1.0, float(change.abs().max(skipna=True)))
     scale = ScalarMappable(Normalize(-bound, bound), DIVERGING)
-    shown = [design for design in data.others if design in means.index]
     figure, axes = panels(len(shown), 2, 2.35, extra=0.9)
     biggest = float(means["peak_kw_before"].max())
     sizes = means["peak_kw_before"] / biggest

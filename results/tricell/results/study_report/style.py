@@ -42,6 +42,7 @@ WIDTH_IN = 6.9
 LEGEND_CHARACTERS = 100
 """So many characters fit beside each other in that width."""
 LEGEND_LINE_IN = 0.19
+NO_OTHER_DESIGN = "Not drawn: there is no run of a design beside the reference to compare."
 
 _LOOK: Mapping[Any, Any] = MappingProxyType(
     {
