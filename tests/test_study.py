@@ -561,7 +561,7 @@ def test_a_cluster_gives_what_local_processes_give(
         processes=False,
         protocol="tcp",
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
     ) as cluster:
         run_study(load_study(str(file)), tmp_path, scheduler=cluster.scheduler_address)
     with (

@@ -52,6 +52,7 @@ QUIET: Mapping[str, Any] = {
     "distributed.admin.large-graph-warning-threshold": "1GB",
 }
 CONNECT_TIMEOUT_S = 20
+ANY_LOOPBACK_PORT = "127.0.0.1:0"
 
 
 @dataclass
@@ -333,7 +334,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address=ANY_LOOPBACK_PORT,
             memory_limit=None,
             silence_logs=logging.CRITICAL,
         ) as cluster,
