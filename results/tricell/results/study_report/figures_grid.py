@@ -36,6 +36,8 @@ MAX_INTERFACES = 6
 LEAST_KW = 0.1
 """Lower end of logarithmic axes."""
 LABEL_WIDTH = 26
+MAX_BESIDE = 40
+"""Trees of up to so many areas stand two in a row."""
 MAX_NAMED_AREAS = 24
 """Up to so many areas have their names in the tree."""
 DIVERGING = "PuOr_r"
@@ -230,7 +232,7 @@ def interface_tree(data: StudyData) -> ReportFigure:
     places = tree_places({str(area): str(parent) for area, parent in parents.items()})
     bound = max(1.0, float(change.abs().max(skipna=True)))
     scale = ScalarMappable(Normalize(-bound, bound), DIVERGING)
-    figure, axes = panels(len(shown), 2, 2.35, extra=0.9)
+    figure, axes = panels(len(shown), 2 if len(places) <= MAX_BESIDE else 1, 2.35, extra=0.9)
     biggest = float(means["peak_kw_before"].max())
     sizes = means["peak_kw_before"] / biggest
     for design, axis in zip(shown, axes, strict=True):
@@ -248,7 +250,7 @@ def interface_tree(data: StudyData) -> ReportFigure:
             linestyle="",
             color="white",
             markeredgecolor=GREY,
-            markersize=float(np.sqrt(_dot_area(kw / biggest))),
+            markersize=float(np.sqrt(_dot_area(kw / biggest, len(places)))),
             label=f"{kw:,.3g} kW",
         )
         for kw in _round_sizes(biggest)
@@ -256,7 +258,7 @@ def interface_tree(data: StudyData) -> ReportFigure:
     legend_above(figure, handles, "Peak under the reference")
     notes = [f"Closure: {CLOSURE_LABELS[data.main_closure]}."]
     if len(places) > MAX_NAMED_AREAS:
-        notes.append("T5 and the table interface of the study name the areas.")
+        notes.append("Too many areas to name here: tables/interface of the study names them.")
     return ReportFigure(
         "F7",
         slug,
@@ -276,8 +278,10 @@ def _round_sizes(biggest: float) -> list[float]:
     return [top / 10.0, top / 3.0, top]
 
 
-def _dot_area(share: float) -> float:
-    return 25.0 + 400.0 * max(0.0, share)
+def _dot_area(share: float, areas: int) -> float:
+    """Return the size of a circle, square points; smaller where many stand side by side."""
+    room = min(1.0, 40.0 / areas)
+    return 25.0 * room + 400.0 * float(np.sqrt(room)) * max(0.0, share)
 
 
 def tree_places(parents: Mapping[str, str]) -> dict[str, tuple[float, float]]:
@@ -333,14 +337,14 @@ def _draw_tree(
     nodes = nodes.loc[names]
     spots = np.array([places[area] for area in names])
     colours = scale.to_rgba(nodes["change"].fillna(0.0).to_numpy())
-    areas = [_dot_area(share) for share in nodes["size"]]
+    areas = [_dot_area(share, len(places)) for share in nodes["size"]]
     axis.scatter(
         spots[:, 0], -spots[:, 1], s=areas, c=colours, edgecolors=GREY, linewidths=0.7, zorder=2
     )
     if len(places) <= MAX_NAMED_AREAS:
         _name_areas(axis, names, spots, nodes["change"])
     axis.set_axis_off()
-    axis.margins(0.16, 0.28)
+    axis.margins(0.16 if len(places) <= MAX_BESIDE else 0.02, 0.28)
 
 
 def _name_areas(
