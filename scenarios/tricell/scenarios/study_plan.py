@@ -130,11 +130,10 @@ def run_hash(scenario: Scenario, record_version: int) -> str:
 @cache
 def surroundings() -> dict[str, str]:
     """Return the versions of the packages, and the hash of tricell's own source."""
-    known = (*known_charges().values(), *known_mechanisms().values())
-    others = {each.origin for each in known if each.origin != "tricell"}
-    return {name: package_version(name) for name in (*PACKAGES, *sorted(others))} | {
-        "source": _source_hash()
-    }
+    origins = {charge.origin for charge in known_charges().values()}
+    origins |= {mechanism.origin for mechanism in known_mechanisms().values()}
+    packages = sorted({*PACKAGES, *origins})
+    return {name: package_version(name) for name in packages} | {"source": _source_hash()}
 
 
 def _combined(study: Study) -> Iterator[dict[str, Any]]:
