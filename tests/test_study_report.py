@@ -489,8 +489,12 @@ def test_what_cannot_be_drawn_is_a_note_and_no_empty_plot(tmp_path: Path) -> Non
     assert missing == {"F1", "F5", "F6", "F7", "F10"}
     for key in missing:
         assert figures[key].notes[0].startswith("Not drawn: "), key
+    old = tmp_path / "report" / "figures" / "F1_bill_changes.svg"
+    old.parent.mkdir(parents=True)
+    old.write_text("of an earlier study")
     paths = write_report(path, tmp_path / "report", ["html", "svg"])
     assert not [each for each in paths if each.name.startswith("F1_")]
+    assert not old.exists()
     text = (tmp_path / "report" / "report.html").read_text()
     assert text.count("Not drawn: ") == 5
 

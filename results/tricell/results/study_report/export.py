@@ -28,7 +28,8 @@ PNG_DPI = 200
 def write_report(study_file: Path, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write the report of a study and return the paths of its files.
 
-    Files of an earlier report in the same folder are replaced.
+    Files of an earlier report in the same folder are replaced; a figure that is no longer drawn is
+    removed.
 
     Parameters
     ----------
@@ -93,6 +94,9 @@ def _write_figures(
 ) -> Iterator[Path]:
     for figure in figures:
         stem = folder / file_stem(figure)
+        for name in ("svg", "png"):
+            if figure.drawing is None and name in formats:
+                stem.with_suffix(f".{name}").unlink(missing_ok=True)
         if figure.drawing is not None and "svg" in formats:
             yield _written(stem.with_suffix(".svg"), svg[figure.key])
         if figure.drawing is not None and "png" in formats:
