@@ -238,7 +238,7 @@ def test_the_screen_names_designs_closure_and_losers(study: Path) -> None:
     for text in (
         "A Volumetric (today) (volumetric)",
         "B Fixed price (fixed)",
-        "closure none, 7 days, seeds 1, 2",
+        "closure none, period 7 d, seed 1, 2",
         "only the base point of the axes is compared",
         "peak grid kW",
         "Who loses most, B - A",

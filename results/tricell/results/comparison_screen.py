@@ -57,7 +57,7 @@ def print_design_comparison(comparison: DesignComparison, console: Console) -> N
     for letter, name, label in zip("AB", comparison.designs, comparison.labels, strict=True):
         facts.add_row(Text(letter, style="bold"), f"{label} ({name})" if label != name else name)
     seeds = ", ".join(str(seed) for seed in comparison.seeds)
-    facts.add_row("", f"closure {comparison.closure}, {comparison.days:g} days, seeds {seeds}")
+    facts.add_row("", f"closure {comparison.closure}, period {comparison.days:g} d, seed {seeds}")
     _print_section(console, f"Designs of {comparison.study}", facts)
     for warning in comparison.warnings:
         console.print(Text(f" note: {warning}.", style="yellow"))
@@ -92,7 +92,7 @@ def print_winners(winners: WinnersLosers, pair: str, console: Console) -> None:
     _print_section(console, title, _class_table(winners))
     days = winners.year_share * 365.0
     note = (
-        f" {days:,.4g} days, scaled to a year. hard: worse by over {WORSE_PERCENT:g} % and over "
+        f" Period of {days:,.4g} d, scaled to a year. hard: worse by over {WORSE_PERCENT:g} % and over "
         f"{WORSE_EUR_PER_YEAR:g} EUR/yr."
     )
     console.print(Text(note, style="dim"))
