@@ -92,8 +92,8 @@ def print_winners(winners: WinnersLosers, pair: str, console: Console) -> None:
     _print_section(console, title, _class_table(winners))
     days = winners.year_share * 365.0
     note = (
-        f" Period of {days:,.4g} d, scaled to a year. hard: worse by over {WORSE_PERCENT:g} % and over "
-        f"{WORSE_EUR_PER_YEAR:g} EUR/yr."
+        f" Period of {days:,.4g} d, scaled to a year. hard: worse by over "
+        f"{WORSE_PERCENT:g} % and over {WORSE_EUR_PER_YEAR:g} EUR/yr."
     )
     console.print(Text(note, style="dim"))
     if winners.largest_losers:
