@@ -25,7 +25,7 @@ from tricell.scenarios.study_assembly import Outcome, assembled
 from tricell.scenarios.study_closures import Job, evaluate, reference_run
 from tricell.scenarios.study_engine import run_study
 from tricell.scenarios.study_file import LoadedStudy, load_study, shipped_study_names
-from tricell.scenarios.study_plan import points, run_hash, scenario_at
+from tricell.scenarios.study_plan import Point, points, run_hash, scenario_at
 from tricell.scenarios.study_run import RECORD_VERSION, RunCache, RunRecord, read_record
 from tricell.scenarios.study_tables import closure_tables, rates_of
 
@@ -162,6 +162,10 @@ def test_charges_of_a_design_must_fit_together(written: Written, more: str, mess
 # --- expansion ---
 
 
+def points_of(loaded: LoadedStudy) -> tuple[Point, ...]:
+    return points(loaded.study, loaded.base)
+
+
 def axes(loaded: LoadedStudy, combine: str = "grid", **values: Any) -> LoadedStudy:
     study = loaded.study
     changed = study.axes.model_copy(update=values)
@@ -170,14 +174,14 @@ def axes(loaded: LoadedStudy, combine: str = "grid", **values: Any) -> LoadedStu
 
 def test_without_axes_there_is_one_point_the_base_scenario(written: Written) -> None:
     loaded = load_study(written(SMALL))
-    (point,) = points(loaded.study, loaded.base)
+    (point,) = points_of(loaded)
     assert (point.number, point.base, point.seed, point.days) == (0, 0, 1, 0.25)
     assert scenario_at(loaded.base, point) == loaded.base
 
 
 def test_a_grid_has_all_shares_with_all_others_for_every_seed(written: Written) -> None:
     loaded = axes(load_study(written(SMALL)), seed=(1, 2), pv_share=(0.2, 0.5), ev_share=(0.0, 0.1))
-    found = points(loaded.study, loaded.base)
+    found = points_of(loaded)
     assert [point.number for point in found] == list(range(8))
     assert {(p.seed, p.pv_share, p.ev_share) for p in found} == {
         (seed, pv, ev) for seed in (1, 2) for pv in (0.2, 0.5) for ev in (0.0, 0.1)
@@ -189,16 +193,23 @@ def test_one_at_a_time_varies_each_share_alone(written: Written) -> None:
     loaded = axes(
         load_study(written(SMALL)), "one_at_a_time", pv_share=(0.2, 0.5, 0.8), ev_share=(0.0, 0.1)
     )
-    found = points(loaded.study, loaded.base)
+    found = points_of(loaded)
     assert [(p.pv_share, p.ev_share) for p in found] == [(0.2, 0), (0.5, 0), (0.8, 0), (0.2, 0.1)]
 
 
 def test_a_point_sets_seed_period_and_adoption(written: Written) -> None:
     loaded = axes(load_study(written(SMALL)), seed=(7,), days=(0.5,), participation=(0.6,))
-    (point,) = points(loaded.study, loaded.base)
+    (point,) = points_of(loaded)
     scenario = scenario_at(loaded.base, point)
     assert (scenario.seed, scenario.time.days) == (7, 0.5)
     assert scenario.participants.adoption.participation == 0.6
+
+
+def test_starts_with_an_offset_are_taken_in_utc(written: Written) -> None:
+    text = SMALL + "axes: {start: [2016-05-23T01:00+01:00, 2016-05-24]}\n"
+    loaded = load_study(written(text))
+    starts = [scenario_at(loaded.base, point).time.start_utc for point in points_of(loaded)]
+    assert starts == [np.datetime64("2016-05-23T00:00"), np.datetime64("2016-05-24T00:00")]
 
 
 # --- content hashes ---
@@ -470,7 +481,7 @@ def test_tables_hold_every_column_for_every_run_and_failures_with_their_message(
     written: Written, tmp_path: Path, simulated: list[Scenario]
 ) -> None:
     loaded = load_study(written(SMALL))
-    (point,) = points(loaded.study, loaded.base)
+    (point,) = points_of(loaded)
     outcomes = [
         Outcome(
             point, "volumetric", result.closure, result.status, "", tables=closure_tables(result)
@@ -582,6 +593,18 @@ def test_a_scheduler_that_is_not_there_is_a_clear_error(
     monkeypatch.setattr("tricell.scenarios.study_engine.CONNECT_TIMEOUT_S", 1)
     with pytest.raises(ResultsError, match=r"no Dask scheduler at `tcp://127\.0\.0\.1:9`"):
         run_study(load_study(written(SMALL)), tmp_path, scheduler="tcp://127.0.0.1:9")
+
+
+def test_a_stopped_study_says_how_it_goes_on(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tricell.scenarios.study_engine.run_study", stopped)
+    result = CliRunner().invoke(app, ["study", written(SMALL), "-o", str(tmp_path), "--quiet"])
+    assert result.exit_code == 130
+    assert "the same command goes on from there" in " ".join(result.output.split())
 
 
 def test_the_command_shows_the_plan_without_running_it(written: Written) -> None:

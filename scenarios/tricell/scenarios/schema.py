@@ -45,7 +45,7 @@ MINUTES_PER_DAY = 1440
 ISO_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}")
 
 
-def _moment(value: object) -> object:
+def moment(value: object) -> object:
     """Read ISO 8601 text; numbers are refused, though pydantic would take seconds since 1970."""
     if isinstance(value, datetime):
         return value
@@ -61,7 +61,7 @@ def _moment(value: object) -> object:
 class Time(Section):
     """The period that is simulated."""
 
-    start: Annotated[datetime, BeforeValidator(_moment)]
+    start: Annotated[datetime, BeforeValidator(moment)]
     """Start of the first slot, ISO 8601; UTC unless an offset is given."""
     days: Annotated[float, Field(gt=0, le=3660)] = 1.0
     """Length in days of 24 h (1); a whole number of slots."""

@@ -15,19 +15,19 @@ value of each. Every design is run at every point, once for each *closure*:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tricell.scenarios.adoption import Share
 from tricell.scenarios.charge_choice import ChargeEntry, expanded
-from tricell.scenarios.schema import _moment
+from tricell.scenarios.schema import moment
 from tricell.scenarios.section import Section, broken_rule
 
 Closure = Literal["none", "fixed", "resolved"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
+Moment = Annotated[datetime, BeforeValidator(moment)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Days = Annotated[float, Field(gt=0, le=3660)]
 Euro = Annotated[float, Field(ge=0)]
@@ -78,6 +78,14 @@ class Axes(Section):
     """Lengths of the period in days; everything is repeated for each (empty: the scenario's)."""
     start: tuple[Moment, ...] = ()
     """Starts of the period; everything is repeated for each (empty: the scenario's)."""
+
+    @field_validator("start", mode="after")
+    @classmethod
+    def _in_utc(cls, starts: tuple[datetime, ...]) -> tuple[datetime, ...]:
+        return tuple(
+            start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+            for start in starts
+        )
 
     @model_validator(mode="after")
     def _values_differ(self) -> Axes:
