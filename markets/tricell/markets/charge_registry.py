@@ -7,19 +7,15 @@ is a module behind an entry point of the group ``tricell.charges``; it looks the
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
-from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
 
 import tricell.markets.charges as built_in
 from tricell.errors import MarketError
 from tricell.markets.charge import AboutCharge, Charge
+from tricell.markets.extension_modules import by_name, extension_modules, model_of_kind
 
 ENTRY_POINT_GROUP = "tricell.charges"
 
@@ -49,39 +45,14 @@ def known_charges() -> Mapping[str, KnownCharge]:
     MarketError
         If a third party's module cannot be loaded, is no charge, or takes a name that is taken.
     """
-    known: dict[str, KnownCharge] = {}
-    for charge in (*_built_in(), *_third_party()):
-        name = charge.about.name
-        if name in known:
-            raise MarketError(
-                f"The package {charge.origin!r} offers a charge {name!r}, but there is one of that "
-                f"name from {known[name].origin!r}. Rename it, or uninstall one of them."
-            )
-        known[name] = charge
-    return known
+    modules = extension_modules(built_in, ENTRY_POINT_GROUP, "charge")
+    charges = (_described(module, origin) for module, origin in modules)
+    return by_name(charges, lambda each: (each.about.name, each.origin), "charge")
 
 
 def charge_classes() -> tuple[type[Charge], ...]:
     """Parameter classes of all charges."""
     return tuple(each.parameters for each in known_charges().values())
-
-
-def _built_in() -> Iterator[KnownCharge]:
-    for name in sorted(module.name for module in iter_modules(built_in.__path__)):
-        yield _described(import_module(f"{built_in.__name__}.{name}"), "tricell")
-
-
-def _third_party() -> Iterator[KnownCharge]:
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda each: each.name):
-        package = entry.dist.name if entry.dist is not None else entry.value
-        try:
-            module: Any = entry.load()
-        except (ImportError, AttributeError) as error:
-            raise MarketError(
-                f"The charge {entry.name!r} of the package {package!r} cannot be loaded ({error}). "
-                "Repair the package, or uninstall it."
-            ) from error
-        yield _described(module, package)
 
 
 def _described(module: ModuleType, origin: str) -> KnownCharge:
@@ -91,17 +62,10 @@ def _described(module: ModuleType, origin: str) -> KnownCharge:
             f"The charge {getattr(module, '__name__', module)!r} of {origin!r} has no `ABOUT`. "
             "Name a module with a constant ABOUT of the type tricell.markets.charge.AboutCharge."
         )
-    classes = [
-        each
-        for _, each in inspect.getmembers(module, inspect.isclass)
-        if issubclass(each, Charge)
-        and each.__module__ == module.__name__
-        and "kind" in each.model_fields
-        and each.model_fields["kind"].default == about.name
-    ]
-    if not classes:
+    parameters = model_of_kind(module, Charge, about.name)
+    if parameters is None:
         raise MarketError(
             f"The charge {about.name!r} of {origin!r} has no class derived from SlotCharge or "
             "PeriodCharge whose field `kind` has that name as its default."
         )
-    return KnownCharge(about, classes[0], origin)
+    return KnownCharge(about, parameters, origin)
