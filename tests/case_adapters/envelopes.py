@@ -21,10 +21,11 @@ RULES = {
 
 def envelopes(case: dict[str, Any]) -> dict[str, Any]:
     voltage = np.array(case["v0"], dtype=float)
-    importing = "v_min" in case and "v_max" not in case
-    margin = voltage - case["v_min"] if importing else case.get("v_max", np.inf) - voltage
+    importing = case.get("v_max") is None
+    margin = voltage - case["v_min"] if importing else case["v_max"] - voltage
     sensitivity = np.array(case["sens"], dtype=float)
-    cap = np.array(case.get("cap", [np.inf] * sensitivity.shape[1]), dtype=float)
+    caps = case.get("cap") or [None] * sensitivity.shape[1]
+    cap = np.array([np.inf if value is None else value for value in caps])
     limits = RULES[case["rule"]](margin, sensitivity, cap)
     return {"limits": limits.tolist(), "total": float(limits.sum())}
 

@@ -21,7 +21,7 @@ from tricell.markets.trade_paths import (
 
 
 def exogenous(case: dict[str, Any]) -> dict[str, Any]:
-    ends = [(str(line["from"]), str(line["to"])) for line in case["lines"]]
+    ends = [(str(line["from"]), str(line["to"])) for line in case.get("lines", [])]
     trades = case["trades"]
     at = [str(trade[side]) for trade in trades for side in ("seller", "buyer")]
     names = list(dict.fromkeys([*(name for pair in ends for name in pair), *at]))
@@ -94,9 +94,10 @@ def nodal(case: dict[str, Any]) -> dict[str, Any]:
 
 def sensitivity(case: dict[str, Any]) -> dict[str, Any]:
     ends = [(str(line["from"]), str(line["to"])) for line in case["lines"]]
-    fed = {end for _, end in ends}
-    roots = [start for start, _ in ends if start not in fed]
-    names = list(dict.fromkeys([*roots, *(name for pair in ends for name in pair)]))
+    nodes = list(dict.fromkeys(name for pair in ends for name in pair))
+    unfed = [name for name in nodes if name not in {end for _, end in ends}]
+    root = unfed[0] if len(unfed) == 1 or "0" not in nodes else "0"
+    names = list(dict.fromkeys([root, *nodes]))
     branches = network(names, ends)
     withdrawn = {str(name): float(value) for name, value in case["withdraw"].items()}
     paths = root_paths(branches)

@@ -33,8 +33,8 @@ def feeder_market(case: dict[str, Any]) -> dict[str, Any]:
             per_line(case, "x"),
             per_line(case, "cap", np.inf),
             case["v_slack"],
-            case.get("v_min", 0.0),
-            case.get("v_max", 1e6),
+            given(case, "v_min", 0.0),
+            given(case, "v_max", 1e6),
         ),
         FeederOrders(
             np.array([place[str(o["node"])] for o in offers], np.int64),
@@ -55,7 +55,7 @@ def feeder_market(case: dict[str, Any]) -> dict[str, Any]:
         "feasible": True,
         "accepted": idle | dict(zip(ids, cleared.accepted_kw.tolist(), strict=True)),
         "dlmp": dict(zip(names, cleared.price.tolist(), strict=True)),
-        "flows": by_line(case, cleared.flow_kw),
+        "flows": by_line(names, branches, cleared.flow_kw),
         "voltages": dict(zip(names[1:], cleared.voltage[1:].tolist(), strict=True)),
         "imports": cleared.imports_kw,
         "exports": cleared.exports_kw,
@@ -79,8 +79,8 @@ def losses(case: dict[str, Any]) -> dict[str, Any]:
         return {name: every[name] for name in withdrawn}
 
     return {
-        "flows": by_line(case, flow),
-        "line_loss": by_line(case, loss),
+        "flows": by_line(names, branches, flow),
+        "line_loss": by_line(names, branches, loss),
         "total": total,
         "prorata": of_parties(share_pro_rata(total, withdrawal)),
         "mlf": of_parties(factor),
@@ -91,14 +91,14 @@ def losses(case: dict[str, Any]) -> dict[str, Any]:
 def gate(case: dict[str, Any]) -> dict[str, Any]:
     names, branches = tree(case["lines"])
     place = {name: row for row, name in enumerate(names)}
-    known = {"v": case.get("v0", {}), "flow": case.get("flow0", {})}
+    known = {"v": given(case, "v0", {}), "flow": given(case, "flow0", {})}
     voltage = np.array([known["v"].get(name, case["v_nom"]) for name in names], np.float64)
     limits = GateLimits(
         per_line(case, "cap", np.inf),
-        np.full(len(names), case.get("v_min", -np.inf)),
-        np.full(len(names), case.get("v_max", np.inf)),
+        np.full(len(names), given(case, "v_min", -np.inf)),
+        np.full(len(names), given(case, "v_max", np.inf)),
     )
-    flow = np.array([known["flow"].get(str(line["to"]), 0.0) for line in case["lines"]])
+    flow = np.array([known["flow"].get(names[end], 0.0) for end in branches.end], np.float64)
     trades = case["trades"]
     passed = pass_gate(
         root_paths(branches),
@@ -115,7 +115,7 @@ def gate(case: dict[str, Any]) -> dict[str, Any]:
             {"id": t["id"], "accepted": bool(yes)}
             for t, yes in zip(trades, passed.accepted, strict=True)
         ],
-        "flows": by_line(case, passed.state.flow_kw),
+        "flows": by_line(names, branches, passed.state.flow_kw),
         "voltages": {
             name: value
             for name, value in zip(names, passed.state.voltage.tolist(), strict=True)
@@ -125,26 +125,50 @@ def gate(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def tree(lines: list[dict[str, Any]], root: Any = None) -> tuple[list[str], Branches]:
-    """Return the names of the nodes, the root first, and the lines between them."""
+    """Return the names of the nodes, the root first, and the lines between them, led away from it.
+
+    Without a named root it is the only node that no line leads to, else node "0".
+    """
     ends = [(str(line["from"]), str(line["to"])) for line in lines]
-    fed = {end for _, end in ends}
-    roots = [str(root)] if root is not None else [start for start, _ in ends if start not in fed]
-    names = list(dict.fromkeys([*roots[:1], *(name for pair in ends for name in pair)]))
+    starts = list(dict.fromkeys(start for start, _ in ends))
+    unfed = [name for name in starts if name not in {end for _, end in ends}]
+    if root is None:
+        root = unfed[0] if len(unfed) == 1 or "0" not in (n for pair in ends for n in pair) else "0"
+    names = list(dict.fromkeys([str(root), *(name for pair in ends for name in pair)]))
+    ends = outward(ends, str(root))
     start = np.array([names.index(start) for start, _ in ends], np.int64)
     end = np.array([names.index(end) for _, end in ends], np.int64)
     return names, Branches(start, end, len(names))
 
 
+def outward(ends: list[tuple[str, str]], root: str) -> list[tuple[str, str]]:
+    """Return the ends of every line, the one nearer to the root first."""
+    reached, turned = [root], dict(enumerate(ends))
+    for node in reached:
+        for line, (start, end) in enumerate(ends):
+            if end == node and start not in reached:
+                turned[line] = (end, start)
+            if node in (start, end):
+                reached += [name for name in (start, end) if name not in reached]
+    return list(turned.values())
+
+
+def given(values: dict[str, Any], field: str, absent: Any) -> Any:
+    """Return a value, or what stands for one that is absent or null."""
+    return absent if values.get(field) is None else values[field]
+
+
 def per_line(case: dict[str, Any], field: str, absent: float = 0.0) -> Any:
-    return np.array([line.get(field, absent) for line in case["lines"]], np.float64)
+    return np.array([given(line, field, absent) for line in case["lines"]], np.float64)
 
 
 def at_nodes(names: list[str], values: dict[str, float]) -> Any:
     return np.array([float(values.get(name, 0.0)) for name in names])
 
 
-def by_line(case: dict[str, Any], values: Any) -> dict[str, float]:
-    ends = [str(line["to"]) for line in case["lines"]]
+def by_line(names: list[str], branches: Branches, values: Any) -> dict[str, float]:
+    """Return values of lines by the name of their lower end."""
+    ends = [names[end] for end in branches.end]
     return dict(zip(ends, values.tolist(), strict=True))
 
 
