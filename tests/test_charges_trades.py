@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -474,7 +474,7 @@ def test_only_credit_pays_for_counterflow() -> None:
         Zonal(),
         ElectricalDistance(),
         SensitivityCharge(),
-        CongestionRent().with_rent(0.0),
+        CongestionRent(),
     ],
     ids=lambda charge: charge.kind,
 )
@@ -769,13 +769,11 @@ def test_a_feeder_with_a_turned_line_or_a_loss_making_supply_is_refused() -> Non
 
 def test_rent_is_deducted_or_returned_but_never_both() -> None:
     meters = meter_data(7)
-    deduct = CongestionRent().with_rent(3.0)
-    assert deduct.still_to_recover_eur(10.0) == 7.0
-    assert not deduct.bill_eur(meters).any()
-    rebate = CongestionRent(use="rebate").with_rent(3.0)
-    assert rebate.still_to_recover_eur(10.0) == 10.0
-    assert rebate.bill_eur(meters).sum() == pytest.approx(-3.0)
-    with pytest.raises(MarketError, match="rent is not known"):
+    slots = len(meters.net_kw)
+    with_rent = replace(meters, congestion_rent_eur=np.full(slots, 3.0 / slots))
+    assert not CongestionRent().bill_eur(with_rent).any()
+    assert CongestionRent(use="rebate").bill_eur(with_rent).sum() == pytest.approx(-3.0)
+    with pytest.raises(MarketError, match="rent of congested lines is not known"):
         CongestionRent(use="rebate").bill_eur(meters)
 
 

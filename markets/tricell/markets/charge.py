@@ -190,6 +190,8 @@ class MeterData:
     area_net_kw : shape (T, A), import of every area through its connection; positive imports.
     area_loss_kw : shape (T, A), losses in every area's own network.
     wholesale_price : EUR/kWh, shape (T,).
+    congestion_rent_eur : what the network operator got in every slot because lines were full,
+        shape (T,).
     """
 
     calendar: Calendar
@@ -199,6 +201,7 @@ class MeterData:
     area_net_kw: Floats | None = None
     area_loss_kw: Floats | None = None
     wholesale_price: Floats | None = None
+    congestion_rent_eur: Floats | None = None
 
     @cached_property
     def import_kwh(self) -> Floats:

@@ -79,6 +79,7 @@ class Settlement:
     energy_p2p, energy_retail, export, network, congestion, losses, levy : EUR per agent, summed
         over slots; `network` without charges of a whole period.
     redispatch : EUR per agent, for being moved away from what was traded.
+    congestion_rent_eur : per slot, what the network operator gets because lines are full.
     bought_p2p_kwh, sold_p2p_kwh, bought_retail_kwh, sold_retail_kwh : per agent.
     bought_kwh : by where it was bought (`Source`), shape (4, T, agents).
     agents_eur, retailer_eur, network_operator_eur, market_operator_eur : per slot, what each side
@@ -98,6 +99,7 @@ class Settlement:
     losses: Floats
     levy: Floats
     redispatch: Floats
+    congestion_rent_eur: Floats
     bought_p2p_kwh: Floats
     sold_p2p_kwh: Floats
     bought_retail_kwh: Floats
@@ -176,6 +178,7 @@ def book(
         losses=per_agent[Kind.LOSSES],
         levy=per_agent[Kind.LEVY],
         redispatch=per_agent[Kind.FLEX],
+        congestion_rent_eur=_rent(postings, len(net_kwh)),
         bought_p2p_kwh=totals.bought_by_agent[local].sum(axis=0),
         sold_p2p_kwh=totals.sold_by_agent[local].sum(axis=0),
         bought_retail_kwh=totals.bought_by_agent[Source.RETAIL],
@@ -260,6 +263,12 @@ def _market_postings(trades: SlotTrades, totals: Totals) -> list[Posting]:
             _without_energy(Party.DSO, Kind.CONGESTION, trades.congestion),
         )
     return postings
+
+
+def _rent(postings: list[Posting], n_slot: int) -> Floats:
+    """Return what the network operator gets in every slot because lines are full."""
+    of_rent = [posting for posting in postings if posting.kind is Kind.CONGESTION]
+    return np.asarray(balances(of_rent, n_slot)[Party.DSO])
 
 
 def _without_energy(payee: Party, kind: Kind, amount_eur: Floats) -> Posting:

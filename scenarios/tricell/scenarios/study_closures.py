@@ -195,7 +195,7 @@ def evaluate(job: Job, notify: Notify) -> tuple[ClosureResult, ...]:
 
 def collected_otherwise(record: RunRecord) -> float:
     """Return what the network operator gets beside the charges: congestion rent, border fees."""
-    return float(record.congestion_eur.sum() + record.border_eur.sum())
+    return float(record.congestion_rent_eur.sum() + record.border_eur.sum())
 
 
 def _tried(job: Job, closure: Closure, notify: Notify) -> ClosureResult:

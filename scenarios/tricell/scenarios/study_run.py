@@ -43,7 +43,7 @@ from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 """Raised whenever a record holds something else than before."""
 CUSTOMER_PREFIX = "customers."
 SETTLED_TOLERANCE_EUR = 1e-6
@@ -68,6 +68,7 @@ class RunRecord:
     no_trading_net_kw : shape (T, N), without any market.
     area_net_kw, area_loss_kw : shape (T, A).
     wholesale_price, retail_price, feed_in_price : shape (T,), EUR/kWh; retail without charges.
+    congestion_rent_eur : what the network operator got because lines were full, shape (T,).
     energy_p2p_eur, export_eur, congestion_eur, redispatch_eur : per customer, over the run;
         positive is paid.
     border_eur : per customer, charges that need the flows between areas and not only the meters.
@@ -99,6 +100,7 @@ class RunRecord:
     wholesale_price: Floats
     retail_price: Floats
     feed_in_price: Floats
+    congestion_rent_eur: Floats
     energy_p2p_eur: Floats
     export_eur: Floats
     congestion_eur: Floats
@@ -130,6 +132,7 @@ class RunRecord:
             area_net_kw=self.area_net_kw,
             area_loss_kw=self.area_loss_kw,
             wholesale_price=self.wholesale_price,
+            congestion_rent_eur=self.congestion_rent_eur,
         )
 
     @property
@@ -140,6 +143,7 @@ class RunRecord:
             customers=self.customers,
             net_kw=self.no_trading_net_kw,
             wholesale_price=self.wholesale_price,
+            congestion_rent_eur=np.zeros(len(self.start)),
         )
 
     @property
@@ -259,6 +263,7 @@ class RecordSink:
         self._keep("area_loss_kw", area["loss"])
         self._keep("wholesale_price", slot["wholesale_price"])
         self._keep("feed_in_price", slot["feed_in_price"])
+        self._keep("congestion_rent_eur", block.settlement.congestion_rent_eur)
         self._keep("bought_kwh", np.moveaxis(block.settlement.bought_kwh, 1, 0))
         self._keep("no_trading_net_kw", self._without_trading(agent, slot))
         load = np.maximum(agent["p_load"], 0.0) + np.maximum(-agent["p_pv"], 0.0)

@@ -448,7 +448,13 @@ def _house_prices(record: RunRecord, charges: Sequence[Charge]) -> list[float]:
     net = np.concatenate([houses, np.zeros((len(houses), len(others)))], axis=1)
     group = ("household",) * houses.shape[1] + tuple(others)
     customers = replace(Customers.plain(net.shape[1]), group=group)
-    meters = MeterData(record.calendar, customers, net, wholesale_price=record.wholesale_price)
+    meters = MeterData(
+        record.calendar,
+        customers,
+        net,
+        wholesale_price=record.wholesale_price,
+        congestion_rent_eur=np.zeros(len(net)),
+    )
     try:
         network = sum((charge.bill_eur(meters) for charge in charges), np.zeros(net.shape[1]))
     except MarketError:

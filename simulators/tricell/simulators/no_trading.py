@@ -172,7 +172,13 @@ class NoTradingReference:
         assert self._customers is not None
         net = np.concatenate(self._net)
         area_net = None if self._areas is None else net @ self._areas.within
-        meters = MeterData(calendar, self._customers, net, area_net_kw=area_net)
+        meters = MeterData(
+            calendar,
+            self._customers,
+            net,
+            area_net_kw=area_net,
+            congestion_rent_eur=np.zeros(len(net)),
+        )
         for charge in self._charges:
             self.bill_eur += charge.bill_eur(meters)
 

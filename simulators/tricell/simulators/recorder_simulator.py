@@ -530,6 +530,7 @@ class _Metered:
             "area_net_kw": block.series["area"]["p_import"],
             "area_loss_kw": block.series["area"]["loss"],
             "wholesale_price": block.series["slot"]["wholesale_price"],
+            "congestion_rent_eur": block.settlement.congestion_rent_eur,
         }
         for name, values in wanted.items():
             self._series.setdefault(name, []).append(values.copy())

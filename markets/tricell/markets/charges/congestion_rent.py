@@ -12,15 +12,14 @@ same to each, and leaves the cost to be recovered whole. Either way no cost is c
     deduct: B_n = 0,          still to recover = allowed - rent
     rebate: B_n = -rent / N,  still to recover = allowed
 
-The rent is known when a run has been settled, and handed over by `with_rent`.
+The rent is what the books of a run say (`MeterData.congestion_rent_eur`).
 """
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
-from pydantic import PrivateAttr
 
 from tricell.errors import MarketError
 from tricell.markets.charge import AboutCharge, Floats, MeterData, PeriodCharge
@@ -40,21 +39,6 @@ class CongestionRent(PeriodCharge):
     use: Literal["deduct", "rebate"] = "deduct"
     """`deduct`: lowers what others must recover; `rebate`: back to customers alike (deduct)."""
 
-    _rent_eur: float | None = PrivateAttr(None)
-
-    def with_rent(self, rent_eur: float) -> Self:
-        """Return the charge with the rent of the settled slots, EUR."""
-        known = self.model_copy()
-        known._rent_eur = rent_eur
-        return known
-
-    def still_to_recover_eur(self, allowed_eur: float) -> float:
-        """Return what other charges have to recover of an allowed revenue, EUR.
-
-        It is negative where the rent is more than the revenue.
-        """
-        return allowed_eur - self._rent() if self.use == "deduct" else allowed_eur
-
     def bill_eur(self, meters: MeterData) -> Floats:
         """Return what every customer gets back, negative, EUR, shape (N,).
 
@@ -66,20 +50,17 @@ class CongestionRent(PeriodCharge):
         pays = self.pays(meters.customers)
         if self.use == "deduct":
             return np.zeros(len(pays))
+        if meters.congestion_rent_eur is None:
+            raise MarketError(
+                f"charge {self.label!r}: the rent of congested lines is not known; give the meter "
+                "data its `congestion_rent_eur`, or take `use: deduct`"
+            )
         if not pays.any():
             raise MarketError(
                 f"charge {self.label!r}: there is no customer who could get the rent; leave "
                 "`customers` empty, or take `use: deduct`"
             )
-        return np.asarray(-self._rent() * pays / pays.sum())
-
-    def _rent(self) -> float:
-        if self._rent_eur is None:
-            raise MarketError(
-                f"charge {self.label!r}: the rent is not known before a run has been settled; "
-                "call `with_rent` with it"
-            )
-        return self._rent_eur
+        return np.asarray(-meters.congestion_rent_eur.sum() * pays / pays.sum())
 
 
 def nodal_price_charges(buyer_price: Floats, seller_price: Floats, energy_kwh: Floats) -> Floats:
