@@ -24,6 +24,8 @@ from tricell.errors import MarketError
 from tricell.markets.charge import Bools, Calendar, Floats, Indices
 
 MINUTES = 24 * 60
+CLOCK_STEP_S = 15 * 60
+"""All clocks are ahead of UTC by a multiple of this, before and after they change."""
 
 Quarter = Annotated[int, Field(ge=1, le=4)]
 Month = Annotated[int, Field(ge=1, le=12)]
@@ -186,8 +188,7 @@ def _steps_within(calendar: Calendar, windows: Sequence[Window]) -> int:
         )
     edges_s = [minute * 60 for window in windows for minute in window.minutes]
     offset_s = calendar.start[:1].astype("datetime64[s]").astype(np.int64) % slot_s
-    hour_of_clock_change_s = 3600
-    common = math.gcd(slot_s, hour_of_clock_change_s, *edges_s, *(int(each) for each in offset_s))
+    common = math.gcd(slot_s, CLOCK_STEP_S, *edges_s, *(int(each) for each in offset_s))
     return slot_s // common
 
 
