@@ -26,6 +26,7 @@ from tricell.simulators.battery import (
 from tricell.simulators.battery_orders import BatterySlot, KnownPrices, Step
 from tricell.simulators.battery_strategies import BatteryStrategyParameters, make_strategy
 from tricell.simulators.population import Batteries
+from tricell.simulators.strategies.bill_saving import BillSaving
 from tricell.simulators.strategies.price_band import PriceBand
 from tricell.simulators.strategies.self_consumption import SelfConsumption
 
@@ -379,6 +380,9 @@ def test_a_wrong_price_band_is_refused(fields: dict[str, Any], message: str) -> 
 
 
 def test_a_strategy_is_chosen_by_its_kind() -> None:
-    adapter: TypeAdapter[SelfConsumption | PriceBand] = TypeAdapter(BatteryStrategyParameters)
+    adapter: TypeAdapter[SelfConsumption | PriceBand | BillSaving] = TypeAdapter(
+        BatteryStrategyParameters
+    )
     assert adapter.validate_python({"kind": "self_consumption"}) == SelfConsumption()
     assert adapter.validate_python({"kind": "price_band"}) == PriceBand()
+    assert adapter.validate_python({"kind": "bill_saving"}) == BillSaving()

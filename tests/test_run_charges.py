@@ -113,9 +113,7 @@ def test_power_of_those_who_take_no_part_flows_through_the_grid(
     tmp_path: Path, coordination: str
 ) -> None:
     everybody = run(tmp_path, *COORDINATION[coordination])
-    nobody = run(
-        tmp_path, *COORDINATION[coordination], "participants.adoption.participation=0"
-    )
+    nobody = run(tmp_path, *COORDINATION[coordination], "participants.adoption.participation=0")
     # Self-consuming batteries act alike either way, so that meters do, and with them the grid.
     for name in ("timeseries/agent/p_net", "timeseries/bus/vm", "timeseries/trafo/loading"):
         np.testing.assert_allclose(read(nobody, name), read(everybody, name), rtol=0, atol=1e-5)
@@ -141,7 +139,7 @@ def test_energy_from_farther_away_must_not_be_cheaper() -> None:
 
 def test_two_charges_of_one_name_are_refused() -> None:
     twice = scenario_of(*DAY, "charges=[{kind: volumetric}, {kind: volumetric}]")
-    with pytest.raises(DataError, match="Two charges are called 'volumetric'.*`name`"):
+    with pytest.raises(DataError, match=r"Two charges are called 'volumetric'.*`name`"):
         build_world(twice)
 
 
