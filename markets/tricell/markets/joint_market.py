@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,6 +147,10 @@ class JointMarket:
         untraded_kw : the part of `firm_kw` of those who take no part in the markets, per node;
             it flows, but is in no area's balance. None for nothing.
         """
+        if book.at_least_kw is not None:
+            return self._clear_beyond(
+                book, book.at_least_kw, firm_kw, prices, limits, untraded_kw=untraded_kw
+            )
         traded_kw = firm_kw if untraded_kw is None else firm_kw - untraded_kw
         values = self._parameter_values(book, prices, limits, untraded_kw)
         values |= {"firm_kw": firm_kw, "area_firm_kw": self._area_sum(traded_kw)}
@@ -158,6 +162,28 @@ class JointMarket:
             solution = form.program.solve()
             self.elastic_slots += 1
         return self._clearing(form, solution, traded_kw)
+
+    def _clear_beyond(
+        self,
+        book: OrderBook,
+        least_kw: Floats,
+        firm_kw: Floats,
+        prices: TradePrices,
+        limits: GridLimits,
+        *,
+        untraded_kw: Floats | None,
+    ) -> Clearing:
+        """Clear with the smallest power of each order as a part of firm demand."""
+        orders = self.problem.orders
+        least = orders.side * least_kw
+        rest = OrderBook(book.price_eur_per_kwh, np.maximum(book.quantity_kw - least_kw, 0.0))
+        firm_kw = firm_kw + sum_by_key(orders.node, least, self.problem.grid.n_node)
+        clearing = self.clear(rest, firm_kw, prices, limits, untraded_kw)
+        return replace(
+            clearing,
+            accepted_kw=clearing.accepted_kw + least_kw,
+            cost_eur_per_h=clearing.cost_eur_per_h - float(least @ book.price_eur_per_kwh),
+        )
 
     def net_import_kw(self, accepted_kw: Floats, firm_kw: Floats) -> Floats:
         """Net import per area from what its members, and all below, consume.

@@ -42,6 +42,7 @@ from tricell.markets.meter_orders import MeterOrders, MeterState, Outcome
 from tricell.markets.operating_envelopes import EnvelopeCalculator, Rule
 from tricell.markets.order_table import Orders
 from tricell.markets.orders import OrderBook
+from tricell.markets.own_use import OwnUse, clear_with_own_use
 from tricell.markets.redispatch import Redispatch
 from tricell.markets.settlement import TradingAreas, area_trade_kw
 
@@ -87,6 +88,8 @@ class SlotDemand:
     retail_charge : network charges in the retail price, EUR/kWh.
     limits : limits of the linear model.
     retail_price, feed_in_price : EUR/kWh.
+    own_use : what plants serve at home in the joint program; None where no price keeps them
+        from it.
     """
 
     slot: int
@@ -103,6 +106,7 @@ class SlotDemand:
     limits: GridLimits
     retail_price: float
     feed_in_price: float
+    own_use: OwnUse | None = None
 
 
 class LevelMarkets:
@@ -153,17 +157,20 @@ class LevelMarkets:
         -------
         The schedule that is carried out, in the columns of the joint program, and the trades.
         """
-        optimum = self.joint.clear(
+        optimum = clear_with_own_use(
+            self.joint,
             demand.book,
             demand.firm_node_kw,
             demand.prices,
             demand.limits,
-            demand.untraded_node_kw,
+            untraded_kw=demand.untraded_node_kw,
+            own=demand.own_use,
         )
         areas = MarketAreas(
             self._areas.parent, demand.fee, self._area_names, demand.entry, demand.exit
         )
-        rows = self._meters.rows(demand.meters, *self._retailer_at(demand, areas))
+        retailer = self._retailer_at(demand, areas)
+        rows = self._meters.rows(demand.meters, *retailer)
         seed = int(np.random.SeedSequence((self.design.seed, demand.slot)).generate_state(1)[0])
         rows = rows.arriving(np.random.default_rng(seed).permutation(len(rows)))
         offered = rows.energy_kwh
@@ -178,7 +185,13 @@ class LevelMarkets:
         cleared = self._meters.outcome(demand.meters, offered, market.taken_kwh)
         done, clearing = self._carried_out(demand, cleared, optimum)
         flowing = self._meters.rows_of(demand.meters, offered, done)
-        trade = self._trade(demand, rows, market, flowing_kwh=flowing, done=done, optimum=optimum)
+        alone, optimal = (
+            self._cost_alone(demand, rows, *retailer),
+            self._cost_of_optimum(demand, optimum, *retailer),
+        )
+        trade = self._trade(
+            demand, rows, market, flowing_kwh=flowing, done=done, costs=(alone, optimal)
+        )
         # The objective of the joint program, as far as these markets stay behind its optimum.
         cost = optimum.cost_eur_per_h + (trade.optimal_gain - trade.gain) / self._hours
         return replace(clearing, area_price=market.area_price, cost_eur_per_h=cost), trade
@@ -285,8 +298,9 @@ class LevelMarkets:
         *,
         flowing_kwh: Floats,
         done: Outcome,
-        optimum: Clearing,
+        costs: tuple[float, float],
     ) -> LevelTrade:
+        """Return the slot's trades; `costs` are those of no trade and of the joint optimum."""
         by_agent = self._meters.by_agent
         change = flowing_kwh - market.taken_kwh
         # Own generation that was wanted at home (a flow below zero) was never sold to anybody.
@@ -294,9 +308,9 @@ class LevelMarkets:
         worth = self._meters.worth(demand.meters, retail_price)
         moved = rows.side * worth * (np.maximum(flowing_kwh, 0.0) - market.taken_kwh)
         retail = _rebalancing_cost(float((rows.side * change).sum()), market, demand)
-        cost = _battery_cost(demand, done, self._hours)
+        cost = _device_cost(demand, done, self._hours)
         cost += float(market.retail_eur.sum() + market.network_eur.sum()) + retail
-        alone = self._cost_alone(demand, rows)
+        alone, optimal = costs
         bought_retail = by_agent(market.bought_retail_kwh)
         (bought, paid), (sold, got) = self._by_source(market, 1.0), self._by_source(market, -1.0)
         bought[Source.RETAIL] = bought_retail
@@ -317,7 +331,7 @@ class LevelMarkets:
             redispatch_cost=retail - float(moved.sum()),
             redispatch_retail=retail,
             gain=alone - cost,
-            optimal_gain=alone - self._cost_of_optimum(demand, optimum),
+            optimal_gain=alone - optimal,
             iterations=sum(each.result.iterations for each in market.markets),
             unfinished=sum("not converged" in each.result.flags for each in market.markets),
         )
@@ -334,14 +348,19 @@ class LevelMarkets:
             paid[source] += sum_by_key(agent, each.result.payment_eur[chosen], n_agent)
         return energy, paid
 
-    def _cost_alone(self, demand: SlotDemand, rows: Orders) -> float:
+    def _cost_alone(
+        self, demand: SlotDemand, rows: Orders, retail: Floats, feed_in: Floats
+    ) -> float:
         """Cost of supply without any trade: everybody alone with the retailer."""
         taken = np.where(rows.attribute("retail", 1.0) > 0.0, rows.energy_kwh, 0.0)
         done = self._meters.outcome(demand.meters, rows.energy_kwh, taken)
-        paid = np.where(rows.side > 0.0, demand.retail_price, -demand.feed_in_price) * taken
-        return _battery_cost(demand, done, self._hours) + float(paid.sum())
+        agent = rows.agent
+        paid = np.where(rows.side > 0.0, retail[agent], -feed_in[agent]) * taken
+        return _device_cost(demand, done, self._hours) + float(paid.sum())
 
-    def _cost_of_optimum(self, demand: SlotDemand, optimum: Clearing) -> float:
+    def _cost_of_optimum(
+        self, demand: SlotDemand, optimum: Clearing, retail: Floats, feed_in: Floats
+    ) -> float:
         """Cost of supply in the joint optimum, with the fees of what is traded inside each area."""
         done = self._outcome(demand, optimum.accepted_kw)
         orders, areas, hours = self.joint.problem.orders, self._areas, self._hours
@@ -359,14 +378,9 @@ class LevelMarkets:
         borders = np.maximum(imported, 0.0) @ np.broadcast_to(demand.entry, imported.shape)
         borders += np.maximum(-imported, 0.0) @ np.broadcast_to(demand.exit, imported.shape)
         supply = _retail_cost(float(imported[0]), demand)
-        supply += sum(_retail_cost(float(part), demand) for part in _sides(alone))
+        supply += float(np.maximum(alone, 0.0) @ retail - np.maximum(-alone, 0.0) @ feed_in)
         fees = float(traded @ demand.seen_fee) + float(borders)
-        return _battery_cost(demand, done, hours) + (fees + supply) * hours
-
-
-def _sides(net_kw: Floats) -> tuple[float, float]:
-    """All imports and all exports of some agents, kW; exports are negative."""
-    return float(np.maximum(net_kw, 0.0).sum()), float(np.minimum(net_kw, 0.0).sum())
+        return _device_cost(demand, done, hours) + (fees + supply) * hours
 
 
 def _beyond(value: Floats, low: Floats, high: Floats) -> Floats:
@@ -374,13 +388,17 @@ def _beyond(value: Floats, low: Floats, high: Floats) -> Floats:
     return np.maximum(value - high, 0.0) - np.maximum(low - value, 0.0)
 
 
-def _battery_cost(demand: SlotDemand, done: Outcome, hours: float) -> float:
-    """Cost of what batteries give less the worth of what they take, at their own prices, EUR."""
+def _device_cost(demand: SlotDemand, done: Outcome, hours: float) -> float:
+    """Cost of what plants and batteries give less the worth of what these take, EUR.
+
+    All at their own prices, in which charges on the owner's imports and exports are included.
+    """
     own_charge, charge, own_discharge, discharge = done.steps_kw
     meters = demand.meters
     taken = meters.own_charge_price @ own_charge + meters.market_charge_price @ charge
     given = meters.own_discharge_price @ own_discharge + meters.market_discharge_price @ discharge
-    return float(given - taken) * hours
+    made = meters.generation_offer @ done.generation_kw
+    return float(given - taken + made) * hours
 
 
 def _rebalancing_cost(missing_kwh: float, market: LocalFirstResult, demand: SlotDemand) -> float:

@@ -12,12 +12,13 @@ deficit              buy   ``p_im``                   bought from the retailer
 own discharge        buy   ``min(a, p_im)``           the own battery covers it
 surplus              sell  ``max(p_ex, o)``           fed in, or curtailed where ``p_ex < o``
 own charge           sell  ``max(b, p_ex, o)``        the own battery stores it
-market charge        buy   ``b``                      not charged, unless ``b >= p_im``
-market discharge     sell  ``a``                      not discharged, unless ``a <= p_ex``
+market charge        buy   ``min(b, p_im)``           not charged, unless ``b >= p_im``
+market discharge     sell  ``max(a, p_ex)``           not discharged, unless ``a <= p_ex``
 ===================  ====  =========================  =====================================
 
 So the own battery stands behind the meter, and yet trades whenever neighbours value it more: the
-same choice that the joint program has.
+same choice that the joint program has. Nobody bids more than the retailer asks, or asks for less
+than he pays.
 """
 
 from __future__ import annotations
@@ -148,8 +149,8 @@ class MeterOrders:
             np.minimum(state.own_discharge_price, retail_price[owner]),
             floor,
             np.maximum(state.own_charge_price, floor[owner]),
-            state.market_charge_price,
-            state.market_discharge_price,
+            np.minimum(state.market_charge_price, retail_price[owner]),
+            np.maximum(state.market_discharge_price, feed_in_price[owner]),
         )
         limit = np.concatenate(price)
         buys = self._side > 0.0

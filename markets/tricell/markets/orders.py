@@ -56,11 +56,13 @@ class OrderBook:
     Attributes
     ----------
     price_eur_per_kwh : limit price, net of the local network fee for buying orders.
-    quantity_kw : largest accepted power, at least 0; the smallest is 0.
+    quantity_kw : largest accepted power, at least 0.
+    at_least_kw : smallest accepted power; None for 0.
     """
 
     price_eur_per_kwh: Floats
     quantity_kw: Floats
+    at_least_kw: Floats | None = None
 
 
 def check_order_book(columns: OrderColumns, book: OrderBook, agent_ids: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ from tricell.markets.level_markets import LevelMarkets, SlotDemand
 from tricell.markets.level_settlement import LevelTrade
 from tricell.markets.meter_orders import MeterState
 from tricell.markets.orders import OrderBook, check_order_book
+from tricell.markets.own_use import OwnUse, clear_with_own_use
 from tricell.markets.settlement import TradingAreas
 from tricell.simulators.battery_orders import Step
 from tricell.simulators.messages import AgentPowerNow, Schedule, StorageNow
@@ -146,7 +147,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         n_node = market.problem.grid.n_node
         rates = self._rates.part(slot, 1)
         fee, offer = self._seen_fee(slot, rates), self._generation_offer(power, rates)
-        book = self._order_book(power, storage, offer)
+        book, own = self._order_book(power, storage, offer), self._own_use(slot, power, rates)
         firm = power.p_load_kw + np.maximum(-power.generation_kw, 0.0)
         outside = self._outside(slot, power, storage, rates)
         untraded_node = None
@@ -164,7 +165,9 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         prices = self._trade_prices(slot, fee, rates)
         trade: LevelTrade | None = None
         if self._levels is None:
-            clearing = market.clear(book, firm_node, prices, limits, untraded_node)
+            clearing = clear_with_own_use(
+                market, book, firm_node, prices, limits, untraded_kw=untraded_node, own=own
+            )
         else:
             demand = SlotDemand(
                 slot=slot,
@@ -181,6 +184,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
                 limits=limits,
                 retail_price=float(self._prices.retail[slot]),
                 feed_in_price=float(self._prices.feed_in[slot]),
+                own_use=own,
             )
             clearing, trade = self._levels.clear(demand)
         accepted = clearing.accepted_kw
@@ -232,6 +236,19 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         """
         feeds_in = power.generation_kw > power.p_load_kw
         return np.asarray(self._generation_price + np.where(feeds_in, rates.exported[0], 0.0))
+
+    def _own_use(self, slot: int, power: AgentPowerNow, rates: EnergyRates) -> OwnUse | None:
+        """Return what plants serve at home; None where no price keeps them from it."""
+        who, areas = self._who, self._areas
+        out = areas.border_cost(rates.exit)[Source.RETAIL][0]
+        charge = np.maximum(rates.exported[0], 0.0)
+        earns = self._prices.feed_in[slot] - out[areas.agent_area] - charge
+        stands = ((earns <= self._generation_price) & areas.takes_part)[who.generators]
+        plants = power.generation_kw[who.generators]
+        if not (stands & (plants > 0.0)).any():
+            return None
+        load = np.clip(power.p_load_kw[who.generators], 0.0, np.maximum(plants, 0.0))
+        return OwnUse(np.where(stands, load, 0.0), stands, who.generators, who.battery_agent)
 
     def _order_book(self, power: AgentPowerNow, storage: StorageNow, offer: Floats) -> OrderBook:
         generators = self._who.generators
