@@ -25,13 +25,14 @@ from tricell.results.study_layout import ALL_LEVELS, DURATION_POINTS
 from tricell.scenarios.network_charges import energy_rates
 from tricell.scenarios.study_closures import Billing, ClosureResult, collected_otherwise
 from tricell.scenarios.study_run import RunRecord
+from tricell.simulators.population import AgentKind
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Any]
 
 LEVELS = layout.AREA_LEVELS
 OTHER_COMPONENTS = ("congestion", "redispatch")
-KWH_PER_MWH = 1000.0
+HOUSEHOLD = AgentKind.HOUSEHOLD.label
 UNIT_WORDS = {"kwh": "kWh", "kw": "kW", "kwp": "kWp", "kva": "kVA", "year": "a", "ohm": "ohm"}
 RATE_UNIT = re.compile(r"eur_per_([a-z_]+)$")
 DEFAULT_UNIT = "EUR/kWh"
@@ -386,8 +387,9 @@ def _fairness_figures(billing: Billing) -> Iterator[Figure]:
     )
     yield "community_saving_per_member", "run", _or_nan(saving), "EUR/a"
     subsidy = (network - billing.causal_eur) / share
-    for owners, with_pv in (("with_pv", True), ("without_pv", False)):
-        chosen = record.customers.has_pv == with_pv
+    homes = np.array(record.customers.group) == HOUSEHOLD
+    for owners, with_pv in (("households with PV", True), ("households without PV", False)):
+        chosen = homes & (record.customers.has_pv == with_pv)
         if chosen.any():
             yield "cross_subsidy", owners, float(subsidy[chosen].mean()), "EUR/a"
             yield "network_bill", owners, float(network[chosen].mean() / share), "EUR/a"
@@ -438,15 +440,15 @@ def _house_prices(record: RunRecord, charges: Sequence[Charge]) -> list[float]:
 
     A charge that needs more than a meter (a class, an area's peak) leaves it undefined.
     """
-    homes = np.array(record.customers.group) == "household"
+    homes = np.array(record.customers.group) == HOUSEHOLD
     shape = np.maximum(record.net_kw[:, homes], 0.0).mean(axis=1) if homes.any() else None
     if shape is None or not shape.any():
         return [np.nan] * len(indicators.HOUSES_KWH)
     houses = indicators.house_profiles_kw(shape, record.hours)
     # One customer of each other class, without any power, so that charges may speak of them.
-    others = sorted(set(record.customers.group) - {"household"})
+    others = sorted(set(record.customers.group) - {HOUSEHOLD})
     net = np.concatenate([houses, np.zeros((len(houses), len(others)))], axis=1)
-    group = ("household",) * houses.shape[1] + tuple(others)
+    group = (HOUSEHOLD,) * houses.shape[1] + tuple(others)
     customers = replace(Customers.plain(net.shape[1]), group=group)
     meters = MeterData(
         record.calendar,
