@@ -1,11 +1,13 @@
-"""Draws the pictures of the documentation from a real run.
+"""Draws the pictures of the documentation from real runs.
 
 ``python docs/make_pictures.py`` runs the shipped scenario `district` and writes
-``docs/images/district.png``. It needs the packages of ``pip install -e ".[docs]"``.
+``docs/images/district.png``; then it carries out the study of ``docs/study.md`` over four days and
+writes three figures of its report. It needs the packages of ``pip install -e ".[docs]"``.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -15,12 +17,25 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from PIL import Image
 
 from tricell.results.reader import Results, open_results
+from tricell.results.study_report import write_report
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import load_scenario
+from tricell.scenarios.study_engine import run_study
+from tricell.scenarios.study_file import load_study
 
-IMAGES = Path(__file__).parent / "images"
+DOCS = Path(__file__).parent
+IMAGES = DOCS / "images"
+STUDY_BLOCK = re.compile(r'^```yaml title="[^"]+"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+STUDY_PERIOD = {"time.start: ": "2016-02-27T00:00Z", "time.days: ": "4"}
+STUDY_FIGURES = {
+    "F1_bill_changes.png": "study_bill_changes.png",
+    "F3_load_duration.png": "study_load_duration.png",
+    "F10_revenue_gap.png": "study_revenue_gap.png",
+}
+COLOURS_OF_FIGURE = 128
 DAY = ("2016-05-25", "2016-05-26")
 COLOURS = {
     "microgrid": "#e6862c",
@@ -32,13 +47,44 @@ MICROGRID_COLOURS = ("#e6862c", "#7a9a3a", "#8e5ba6", "#c2557a", "#3b9c95", "#b0
 
 
 def main() -> None:
-    """Run the scenario and write the picture."""
+    """Write all pictures."""
+    IMAGES.mkdir(exist_ok=True)
+    picture_of_district()
+    pictures_of_study()
+
+
+def picture_of_district() -> None:
+    """Run the scenario and write its picture."""
     with tempfile.TemporaryDirectory() as folder:
         outcome = run_scenario(load_scenario("district"), Path(folder) / "district.h5")
         with open_results(outcome.output) as results:
             figure = draw(results)
-    IMAGES.mkdir(exist_ok=True)
     figure.savefig(IMAGES / "district.png", dpi=110)
+
+
+def pictures_of_study() -> None:
+    """Carry out the study of the guide over a longer period and keep figures of its report."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = folder / "study.yaml"
+        file.write_text(study_of_the_guide(), encoding="utf-8")
+        outcome = run_study(load_study(str(file)), folder)
+        write_report(outcome.output, folder, formats=("png",))
+        for figure, picture in STUDY_FIGURES.items():
+            with Image.open(folder / "figures" / figure) as image:
+                small = image.convert("RGB").quantize(COLOURS_OF_FIGURE)
+                small.save(IMAGES / picture, optimize=True)
+
+
+def study_of_the_guide() -> str:
+    """Return the study file of ``docs/study.md`` with the period of the pictures."""
+    found = STUDY_BLOCK.search((DOCS / "study.md").read_text(encoding="utf-8"))
+    if found is None:
+        raise SystemExit("docs/study.md has no study file any more: no block ```yaml title=...")
+    text = found.group(1)
+    for field, value in STUDY_PERIOD.items():
+        text = re.sub(rf"{re.escape(field)}\S+", field + value, text)
+    return text
 
 
 def draw(results: Results) -> plt.Figure:
@@ -138,5 +184,5 @@ def day(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[(frame.index >= DAY[0]) & (frame.index < DAY[1])]
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # the processes of the study import this file
     main()

@@ -99,12 +99,14 @@ class Peaks:
     households : of the sum of all customers' own peaks.
     cost : of what all customers pay for energy and network, at the rates that they reacted to.
     cost_resolved : the same at rates that recover the revenue from their new meters.
+    passive : of the network bill of households without a battery, from no reaction to new rates.
     """
 
     transformers: Floats
     households: float
     cost: float
     cost_resolved: float
+    passive: float
 
     @property
     def summed(self) -> float:
@@ -127,6 +129,9 @@ def peaks(charges: str, days: tuple[str, float], battery_share: float) -> Peaks:
     energy = float(energy_bills(after).sum())
     new_revenue = float(network_bills(rates, after.meters).sum())
     low_voltage = before.customers.area_level == 1
+    passive = households(before.customers) & ~before.with_battery
+    bills = network_bills(rates, before.meters)
+    new_bills = solve_rates(rates, after.meters, revenue).bill_eur.sum(axis=0)
 
     def own(record: RunRecord) -> float:
         return float(np.maximum(record.net_kw, 0.0).max(axis=0).sum())
@@ -137,6 +142,7 @@ def peaks(charges: str, days: tuple[str, float], battery_share: float) -> Peaks:
         households=own(after) / own(before) - 1.0,
         cost=(energy + new_revenue) / total - 1.0,
         cost_resolved=(energy + revenue) / total - 1.0,
+        passive=float(new_bills[passive].sum() / bills[passive].sum()) - 1.0,
     )
 
 
@@ -164,6 +170,16 @@ def test_the_saving_of_a_price_on_peaks_is_gone_once_its_rate_recovers_the_reven
         found = peaks(MONTHLY_PEAK, DARK, share)
         assert found.cost == pytest.approx(cost, abs=0.02)
         assert 0.0 < found.cost_resolved < 0.02
+
+
+def test_a_price_on_peaks_shifts_cost_to_households_without_a_battery_as_batteries_spread() -> None:
+    """[2]_: with cheap batteries a capacity charge shifts sunk cost to passive users (pattern).
+
+    The network bill of households without one is 28 % higher than before anybody reacts where two
+    in five have a battery, and 79 % where nine in ten have.
+    """
+    some, most = (peaks(MONTHLY_PEAK, DARK, share).passive for share in (0.4, 0.9))
+    assert 0.10 < some < most < 1.00
 
 
 def test_yearly_and_monthly_peaks_do_alike() -> None:
