@@ -8,8 +8,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from tricell.errors import DataError, TricellError
+from tricell.errors import TricellError
+from tricell.scenarios.charge_choice import ChargeError
+from tricell.scenarios.command_line import app
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.world import build_world
@@ -139,7 +142,7 @@ def test_energy_from_farther_away_must_not_be_cheaper() -> None:
 
 def test_two_charges_of_one_name_are_refused() -> None:
     twice = scenario_of(*DAY, "charges=[{kind: volumetric}, {kind: volumetric}]")
-    with pytest.raises(DataError, match=r"Two charges are called 'volumetric'.*`name`"):
+    with pytest.raises(ChargeError, match=r"two charges are called 'volumetric'.*`name`"):
         build_world(twice)
 
 
@@ -149,3 +152,26 @@ def test_a_matrix_that_misses_a_pair_is_refused() -> None:
             *DAY,
             "charges=[{kind: fee_matrix, clusters: {a: [LV2.101]}, fees_eur_per_kwh: {}}]",
         )
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("{kind: volumetric}", "two charges are called 'volumetric'"),
+        ("{kind: monthly_peak, customers: [farm]}", "there are no customers 'farm'; classes here:"),
+        (
+            "{kind: fee_matrix, clusters: {a: [LV9]}, fees_eur_per_kwh: {a: {a: 0.01}}}",
+            "cluster 'a' names the area 'LV9', which does not exist",
+        ),
+    ],
+)
+def test_a_charge_that_does_not_fit_is_named_with_its_line(
+    tmp_path: Path, entry: str, words: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: village\ncharges:\n  - {{kind: volumetric}}\n  - {entry}\n")
+    shown = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, ["check", str(file)])
+    assert shown.exit_code == 2
+    assert "mine.yaml:4:5: error: " in shown.output
+    assert words in " ".join(shown.output.split())
+    assert "Traceback" not in shown.output

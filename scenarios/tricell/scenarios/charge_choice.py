@@ -34,6 +34,14 @@ WORDS_SHOWN = 8
 MORE = "`tricell list charges` shows all"
 
 
+class ChargeError(MarketError):
+    """A charge fits neither its neighbours nor the grid; `label` is its name, empty for several."""
+
+    def __init__(self, message: str, label: str = "") -> None:
+        super().__init__(message)
+        self.label = label
+
+
 def _told_by_preset(schema: dict[str, Any]) -> None:
     """Name all presets in the JSON Schema, and say that `preset` tells entries from charges."""
     names = list(preset_names())
@@ -180,6 +188,16 @@ def expanded(entries: Iterable[ChargeEntry]) -> tuple[Charge, ...]:
     for entry in entries:
         charges += entry.charges() if isinstance(entry, PresetEntry) else (entry,)
     return tuple(charges)
+
+
+def position_of(label: str, entries: Sequence[ChargeEntry]) -> int | None:
+    """Return the position of the entry that a charge comes from, the last of several."""
+    positions = [
+        position
+        for position, entry in enumerate(entries)
+        if label in [charge.label for charge in expanded([entry])]
+    ]
+    return positions[-1] if positions else None
 
 
 def _some(words: tuple[str, ...]) -> str:

@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 from tricell.errors import ResultsError, TricellError
 
 if TYPE_CHECKING:
+    from tricell.scenarios.scenario_file import Override
     from tricell.scenarios.schema import Scenario
     from tricell.scenarios.study_file import LoadedStudy
 
@@ -135,15 +136,20 @@ def run(
     ] = False,
 ) -> None:
     """Simulate a scenario and write a results file."""
+    from tricell.scenarios.scenario_file import charges_located, load_scenario
+
     if output is not None and not dry:
         _refuse_output(output, force)
-    loaded = _load(scenario, start, days, seed, assignments)
+    overrides = _overrides(start, days, seed, assignments)
+    loaded = load_scenario(scenario, overrides)
     if dry:
-        _show_scenario(loaded)
+        with charges_located(scenario, overrides, loaded):
+            _show_scenario(loaded)
         return
     target = output or Path(f"{loaded.name}.h5")
     _refuse_output(target, force)
-    _run_and_report(loaded, target, force, quiet)
+    with charges_located(scenario, overrides, loaded):
+        _run_and_report(loaded, target, force, quiet)
 
 
 @app.command()
@@ -155,7 +161,12 @@ def check(
     seed: SeedOption = None,
 ) -> None:
     """Validate a scenario and show its areas, without running it."""
-    _show_scenario(_load(scenario, start, days, seed, assignments))
+    from tricell.scenarios.scenario_file import charges_located, load_scenario
+
+    overrides = _overrides(start, days, seed, assignments)
+    loaded = load_scenario(scenario, overrides)
+    with charges_located(scenario, overrides, loaded):
+        _show_scenario(loaded)
 
 
 @app.command(name="list")
@@ -362,14 +373,10 @@ def main() -> None:
         sys.exit(EXIT_STOPPED)
 
 
-def _load(
-    scenario: str,
-    start: str | None,
-    days: str | None,
-    seed: str | None,
-    assignments: list[str] | None,
-) -> Scenario:
-    from tricell.scenarios.scenario_file import Override, load_scenario
+def _overrides(
+    start: str | None, days: str | None, seed: str | None, assignments: list[str] | None
+) -> list[Override]:
+    from tricell.scenarios.scenario_file import Override
 
     overrides = [Override.from_assignment(text) for text in assignments or []]
     named = {
@@ -377,10 +384,9 @@ def _load(
         "--days": ("time.days", days),
         "--seed": ("seed", seed),
     }
-    overrides += [
+    return overrides + [
         Override(option, field, text) for option, (field, text) in named.items() if text is not None
     ]
-    return load_scenario(scenario, overrides)
 
 
 def _refuse_output(output: Path, force: bool, example: str = "results.h5") -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tricell.errors import DataError
+from tricell.errors import MarketError
 from tricell.grid_models.area_tree import AreaTree
 from tricell.grid_models.electrical_distance import distance_from_connection
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.markets.charge import Calendar, Charge, Customers, EnergyRates, Source
 from tricell.markets.charges.level_fee import LevelFee
-from tricell.scenarios.charge_choice import expanded
+from tricell.scenarios.charge_choice import ChargeError, expanded
 from tricell.scenarios.schema import Scenario, Time
 from tricell.simulators.population import AgentKind, DeviceKind, Population
 
@@ -37,8 +38,8 @@ def build_charges(scenario: Scenario, area_ids: Sequence[str]) -> tuple[Charge, 
 
     Raises
     ------
-    TricellError
-        If a preset, a class or an area does not exist.
+    ChargeError
+        If two charges have one name, or an area does not exist.
     """
     fees = scenario.prices.fees
     per_level = LevelFee(
@@ -48,11 +49,26 @@ def build_charges(scenario: Scenario, area_ids: Sequence[str]) -> tuple[Charge, 
     labels = [charge.label for charge in charges]
     for position, label in enumerate(labels):
         if label in labels[:position]:
-            raise DataError(
-                f"Two charges are called {label!r} in `charges`. Give each a `name` of its own, so "
-                "that bills can tell them apart."
+            raise ChargeError(
+                f"two charges are called {label!r}; give each a `name` of its own, so that bills "
+                "can tell them apart",
+                label,
             )
-    return tuple(charge.resolved(area_ids) for charge in charges)
+    return tuple(_resolved(charge, area_ids) for charge in charges)
+
+
+@contextmanager
+def _blamed_on(charge: Charge) -> Iterator[None]:
+    """Say of an error which charge it comes from."""
+    try:
+        yield
+    except MarketError as error:
+        raise ChargeError(str(error), charge.label) from error
+
+
+def _resolved(charge: Charge, area_ids: Sequence[str]) -> Charge:
+    with _blamed_on(charge):
+        return charge.resolved(area_ids)
 
 
 def build_calendar(time: Time) -> Calendar:
@@ -92,13 +108,20 @@ def energy_rates(
 
     Raises
     ------
-    DataError
-        If energy from farther away would cost less.
+    ChargeError
+        If a class of customers does not exist, clusters of areas contain each other, or energy
+        from farther away would cost less.
     """
-    known = (charge.rates(calendar, customers) for charge in charges)
+    known = [_rates_of(charge, calendar, customers) for charge in charges]
     total = reduce(add, (rates for rates in known if rates is not None), EnergyRates.of())
     _check_rising(total, calendar)
     return total
+
+
+def _rates_of(charge: Charge, calendar: Calendar, customers: Customers) -> EnergyRates | None:
+    with _blamed_on(charge):
+        charge.pays(customers)
+        return charge.rates(calendar, customers)
 
 
 def _check_rising(rates: EnergyRates, calendar: Calendar) -> None:
@@ -108,9 +131,9 @@ def _check_rising(rates: EnergyRates, calendar: Calendar) -> None:
         return
     slot, lower = np.argwhere(steps < -RISING_TOLERANCE_EUR_PER_KWH)[0]
     near, far = rates.by_source[slot, lower], rates.by_source[slot, lower + 1]
-    raise DataError(
+    raise ChargeError(
         f"`charges`: at {calendar.start[slot]} UTC a kWh traded in a {Source(lower).label} costs "
         f"{near:g} EUR in network charges, but one traded in a {Source(lower + 1).label} only "
         f"{far:g} EUR. Trading farther away must not be cheaper: lower the fee or discount nearby, "
-        "or raise the one farther away."
+        "or raise the one farther away"
     )

@@ -12,6 +12,7 @@ them; those of an override start at the current folder.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from tricell.scenarios.charge_choice import ChargeError, position_of
 from tricell.scenarios.faults import Fault, ScenarioFaultsError, did_you_mean
 from tricell.scenarios.field_guide import guide_of
 from tricell.scenarios.schema import Scenario
@@ -89,14 +91,44 @@ def load_scenario(name_or_path: str, overrides: Sequence[Override] = ()) -> Scen
     ScenarioFaultsError
         Holds every fault of the files and of the overrides.
     """
-    tree, faults = scenario_tree(name_or_path)
-    for override in overrides:
-        tree, more = _overridden(tree, override)
-        faults.extend(more)
+    tree, faults = _tree_with_overrides(name_or_path, overrides)
     scenario, faults = scenario_of(tree, faults)
     if faults or scenario is None:
         raise ScenarioFaultsError(name_or_path, faults)
     return scenario
+
+
+@contextmanager
+def charges_located(
+    name_or_path: str, overrides: Sequence[Override], scenario: Scenario
+) -> Iterator[None]:
+    """Say in which line the charge is written that does not fit the grid or its customers.
+
+    Raises
+    ------
+    ScenarioFaultsError
+        Instead of a `ChargeError` raised within.
+    """
+    try:
+        yield
+    except ChargeError as error:
+        tree, _ = _tree_with_overrides(name_or_path, overrides)
+        entries = tree.child("charges") or tree
+        position = position_of(error.label, scenario.charges)
+        entry = entries if position is None else entries.child(position) or entries
+        field = "charges" if position is None else f"charges.{position}"
+        fault = entry.place.fault(str(error), field=field, value=error.label)
+        raise ScenarioFaultsError(name_or_path, [fault]) from error
+
+
+def _tree_with_overrides(
+    name_or_path: str, overrides: Sequence[Override]
+) -> tuple[Node, list[Fault]]:
+    tree, faults = scenario_tree(name_or_path)
+    for override in overrides:
+        tree, more = _overridden(tree, override)
+        faults.extend(more)
+    return tree, faults
 
 
 def scenario_tree(name_or_path: str) -> tuple[Node, list[Fault]]:
