@@ -32,7 +32,7 @@ BORDERS = (
     "{kind: fee_matrix, clusters: {a: [LV2.101], b: [LV4.101]},"
     " fees_eur_per_kwh: {a: {a: 0.0, b: 0.04}, b: {a: 0.02, b: 0.0}}}"
 )
-LOCAL_FIRST = "market.coordination=local_first"
+LOCAL_FIRST = "market={coordination: local_first, network: redispatch}"
 
 
 def run(folder: Path, *assignments: str) -> dict[str, Any]:
@@ -123,3 +123,18 @@ def test_what_a_battery_stores_comes_from_the_own_plant_first() -> None:
     assert again.at_least_kw is not None
     # The first plant serves 1 kW of load and the 3 kW of its battery; agent 1 has no plant.
     np.testing.assert_allclose(again.at_least_kw, [4.0, 2.0, 3.0, 0.0, *steps])
+
+
+@pytest.mark.parametrize("coordination", ["market.coordination=joint", LOCAL_FIRST])
+def test_a_transformer_that_outsiders_overload_alone_is_named(
+    tmp_path: Path, coordination: str
+) -> None:
+    outside = "participants.adoption={pv_share: 0.9, pv_kwp: 40, participation: 0}"
+    narrow = "limits.trafo_loading_percent=10"
+    self_use = "participants.battery={kind: self_consumption}"
+    run(tmp_path, coordination, self_use, outside, narrow)
+    with h5py.File(tmp_path / "run.h5") as file:
+        kinds = file["tables/warning/kind"].asstr()[()]
+        named = file["tables/warning/element"].asstr()[()][kinds == "limit: power"]
+        assert (file["timeseries/slot/breach_kw"][()] > 0.0).any()
+    assert any("Trafo" in name for name in named)

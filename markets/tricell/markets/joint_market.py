@@ -161,7 +161,10 @@ class JointMarket:
             form.set_parameters(values)
             solution = form.program.solve()
             self.elastic_slots += 1
-        return self._clearing(form, solution, traded_kw)
+        clearing = self._clearing(form, solution, traded_kw)
+        if untraded_kw is None:
+            return clearing
+        return self._with_untraded_breaches(clearing, untraded_kw, limits)
 
     def _clear_beyond(
         self,
@@ -184,6 +187,26 @@ class JointMarket:
             accepted_kw=clearing.accepted_kw + least_kw,
             cost_eur_per_h=clearing.cost_eur_per_h - float(least @ book.price_eur_per_kwh),
         )
+
+    def _with_untraded_breaches(
+        self, clearing: Clearing, untraded_kw: Floats, limits: GridLimits
+    ) -> Clearing:
+        """Name the connections that are overloaded by power that nobody trades.
+
+        An area's members exchange what such power leaves of its connection; where that is nothing,
+        the program is content, and yet the connection is beyond its rating.
+        """
+        edge = self._entry_edges
+        low, high = limits.flow_min_kw[edge], limits.flow_max_kw[edge]
+        untraded = self._constant_below_kw
+        untraded = untraded + self.problem.grid.downstream_sum(untraded_kw)[edge]
+        alone = (untraded > high) | (untraded < low)
+        if not alone.any():
+            return clearing
+        flow, breach = clearing.flow_kw[edge], clearing.flow_breach_kw.copy()
+        beyond = np.maximum(flow - high, 0.0) - np.maximum(low - flow, 0.0)
+        breach[edge] = np.where(alone, beyond, breach[edge])
+        return replace(clearing, flow_breach_kw=breach)
 
     def net_import_kw(self, accepted_kw: Floats, firm_kw: Floats) -> Floats:
         """Net import per area from what its members, and all below, consume.
