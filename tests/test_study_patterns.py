@@ -150,7 +150,7 @@ def test_a_price_on_peaks_lowers_the_peaks_of_low_voltage_grids() -> None:
     """Jain [1]_: -26.7 and -49.8 % with batteries. Here, four days around 1 March, two grids.
 
     With a battery in two households of five -13 and -6 %, in nine of ten -25 and -9 %. Less than
-    in [1]_, as businesses (a ninth of all customers) have no battery, as the supply price is flat,
+    in [1]_, as twelve of the sixteen businesses have no battery, as the supply price is flat,
     and as each battery heeds the peak of its own household, not that of the grid.
     """
     some, most = (peaks(MONTHLY_PEAK, DARK, share) for share in (0.4, 0.9))
