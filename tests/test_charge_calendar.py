@@ -10,6 +10,7 @@ import pytest
 
 from tricell.errors import MarketError
 from tricell.markets.charge import Calendar
+from tricell.markets.metered_power import monthly_peaks_kw
 from tricell.markets.time_windows import Window, band_shares
 
 HOURS = np.datetime64("2026-03-29T00:00", "s") + np.arange(3) * np.timedelta64(3600, "s")
@@ -55,3 +56,22 @@ def test_bands_follow_the_clock_of_the_place_minute_by_minute(zone: str, minutes
     expected = np.array(at_night, np.float64).reshape(-1, minutes).mean(axis=1)
     assert shares[:, 1] == pytest.approx(expected)
     assert shares.sum(axis=1) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("zone", "month", "hours"),
+    [
+        # Midnight of 1 November 2020 comes twice in Havana; of 1 October 2023 never in Asuncion.
+        ("America/Havana", "2020-11", 721),
+        ("America/Asuncion", "2023-10", 743),
+    ],
+)
+def test_a_month_whose_first_midnight_comes_twice_or_never_has_all_its_hours(
+    zone: str, month: str, hours: int
+) -> None:
+    around = np.datetime64(month, "s") + np.arange(-24, 800) * np.timedelta64(3600, "s")
+    calendar = Calendar(around, 1.0, zone)
+    inside = calendar.part(int(np.argmax(calendar.month == calendar.month[200])), hours)
+    assert len(np.unique(inside.month)) == 1
+    _, measured = monthly_peaks_kw(np.ones((hours, 1)), inside)
+    assert measured == pytest.approx([1.0])

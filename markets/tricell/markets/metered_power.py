@@ -14,6 +14,7 @@ from abc import abstractmethod
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -112,8 +113,10 @@ def _hours_of(months: Indices, zone: str) -> Floats:
     """Return the length of months by local time, h: with the hour of daylight saving time."""
 
     def start_utc(month: Indices) -> NDArray[np.datetime64]:
-        local = Calendar(month.astype("datetime64[M]").astype("datetime64[s]"), 1.0, "UTC").local
-        utc = local.tz_localize(None).tz_localize(zone).tz_convert("UTC").tz_localize(None)
-        return np.asarray(utc, "datetime64[s]")
+        midnight = pd.DatetimeIndex(month.astype("datetime64[M]").astype("datetime64[s]"))
+        # Some clocks change at midnight of the first: it comes twice, or is skipped.
+        first = np.ones(len(month), np.bool_)
+        local = midnight.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
+        return np.asarray(local.tz_convert("UTC").tz_localize(None), "datetime64[s]")
 
     return (start_utc(months + 1) - start_utc(months)) / np.timedelta64(1, "h")
