@@ -103,6 +103,9 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         self._levels = settings.levels
         self._areas, self._area_ids = settings.areas, settings.area_ids
         self._rates = settings.rates
+        areas, prices = settings.areas, settings.prices
+        self._seen_fee = areas.seen_fee(settings.rates, prices.retail, prices.feed_in)
+        self._exit_cost = areas.border_cost(settings.rates.exit)[Source.RETAIL]
         self._who, self._prices = settings.participants, settings.prices
         self._generation_price = settings.generation_price
         self._battery_steps = slice(len(settings.participants.generators), None)
@@ -146,7 +149,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         who, market = self._who, self._market
         n_node = market.problem.grid.n_node
         rates = self._rates.part(slot, 1)
-        fee, offer = self._seen_fee(slot, rates), self._generation_offer(power, rates)
+        fee, offer = _of_slot(self._seen_fee, slot), self._generation_offer(power, rates)
         book, own = self._order_book(power, storage, offer), self._own_use(slot, power, rates)
         firm = power.p_load_kw + np.maximum(-power.generation_kw, 0.0)
         outside = self._outside(slot, power, storage, rates)
@@ -224,11 +227,6 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         )
         return self._outsiders.act(power, storage, np.asarray(earns))
 
-    def _seen_fee(self, slot: int, rates: EnergyRates) -> Floats:
-        at = slice(slot, slot + 1)
-        retail, feed_in = self._prices.retail[at], self._prices.feed_in[at]
-        return np.asarray(self._areas.seen_fee(rates, retail, feed_in)[0])
-
     def _generation_offer(self, power: AgentPowerNow, rates: EnergyRates) -> Floats:
         """Return what each agent's plants ask for: their own price, and what feeding in costs.
 
@@ -240,9 +238,9 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
     def _own_use(self, slot: int, power: AgentPowerNow, rates: EnergyRates) -> OwnUse | None:
         """Return what plants serve at home; None where no price keeps them from it."""
         who, areas = self._who, self._areas
-        out = areas.border_cost(rates.exit)[Source.RETAIL][0]
+        out = _of_slot(self._exit_cost, slot)[areas.agent_area]
         charge = np.maximum(rates.exported[0], 0.0)
-        earns = self._prices.feed_in[slot] - out[areas.agent_area] - charge
+        earns = self._prices.feed_in[slot] - out - charge
         stands = ((earns <= self._generation_price) & areas.takes_part)[who.generators]
         plants = power.generation_kw[who.generators]
         if not (stands & (plants > 0.0)).any():
@@ -298,3 +296,8 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             market_discharge_price=price[Step.DISCHARGE_MARKET],
             generation_offer=offer,
         )
+
+
+def _of_slot(series: Floats, slot: int) -> Floats:
+    """Row of a slot; the only one where nothing changes over time."""
+    return np.asarray(series[slot if len(series) > 1 else 0])
