@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tricell.errors import TricellError
+from tricell.markets.charge import Calendar, Customers, EnergyRates, SlotCharge
 from tricell.scenarios.charge_choice import ChargeError
 from tricell.scenarios.command_line import app
+from tricell.scenarios.network_charges import energy_rates
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.world import build_world
@@ -135,9 +137,19 @@ def test_a_price_per_kwh_reaches_the_network_operator(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(path, "tables/bill/network"), 0.07 * imported, atol=1e-9)
 
 
+class Falling(SlotCharge):
+    """A charge, as somebody else might write it, that makes distant energy cheap."""
+
+    kind: Literal["falling"] = "falling"
+
+    def rates(self, calendar: Calendar, customers: Customers) -> EnergyRates:
+        return EnergyRates.of(by_source=np.array([[0.05, 0.02, 0.02, 0.10]]))
+
+
 def test_energy_from_farther_away_must_not_be_cheaper() -> None:
-    wrong = scenario_of(*DAY, "charges=[{kind: postage_stamp}, {preset: at_snap_2026}]")
-    build_world(wrong)
+    start = np.datetime64("2016-05-23T00:00", "s") + np.arange(4) * np.timedelta64(900, "s")
+    with pytest.raises(ChargeError, match=r"microgrid costs 0\.05 EUR.*cell only 0\.02 EUR"):
+        energy_rates([Falling()], Calendar(start, 0.25), Customers.plain(2))
 
 
 def test_two_charges_of_one_name_are_refused() -> None:
