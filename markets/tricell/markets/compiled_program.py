@@ -50,6 +50,11 @@ HIGHS_OPTIONS: dict[str, Any] = {
     # "Unknown" and prices wrong in the third digit.
     "dual_simplex_cost_perturbation_multiplier": 0.0,
 }
+FALL_BACK_OPTIONS: dict[str, Any] = {
+    "presolve": "on",
+    "dual_simplex_cost_perturbation_multiplier": 1.0,
+}
+"""What HiGHS does by default, for programs that it cannot decide otherwise."""
 
 
 @dataclass(frozen=True)
@@ -446,9 +451,7 @@ class CompiledProgram:
         if status not in (OPTIMAL, INFEASIBLE):
             cold = True
             self.cold_starts += 1
-            highs.clearSolver()
-            highs.run()
-            status = highs.getModelStatus()
+            status = self._status_from_scratch()
         self._basis = None
         if status == INFEASIBLE:
             return None
@@ -465,6 +468,21 @@ class CompiledProgram:
             self._basis = Basis(columns.astype(np.int64), self.cost[columns], duals)
         values = np.array(solution.col_value)
         return Solution(values, duals, self._objective(values), cold)
+
+    def _status_from_scratch(self) -> Any:
+        """Solve without a basis; where that ends undecided, with HiGHS's own options."""
+        highs = self._highs
+        for options in ({}, FALL_BACK_OPTIONS):
+            for option, value in options.items():
+                highs.setOptionValue(option, value)
+            highs.clearSolver()
+            highs.run()
+            for option in options:
+                highs.setOptionValue(option, HIGHS_OPTIONS[option])
+            status = highs.getModelStatus()
+            if status in (OPTIMAL, INFEASIBLE):
+                break
+        return status
 
     def _hand_over(self) -> None:
         """Give HiGHS the costs and bounds that changed since it ran last."""
