@@ -63,6 +63,19 @@ def test_nobody_buys_while_the_own_plant_stands_still(
     assert not (stands_still & (found["p_net"] > 1e-3)).any()
 
 
+def test_behind_a_full_transformer_nobody_buys_what_its_own_plant_could_make(
+    tmp_path: Path,
+) -> None:
+    found = run(
+        tmp_path,
+        "limits.trafo_loading_percent=15",
+        "charges=[{kind: volumetric, rate_eur_per_kwh: 0.07}]",
+    )
+    stands_still = found["p_pv_available"] - found["p_pv"] > 1e-3
+    assert stands_still.any()
+    assert not (stands_still & (found["p_net"] > 1e-3)).any()
+
+
 @pytest.mark.parametrize("prices", [INJECTION, f"charges=[{BORDERS}]", f"charges=[{CLOSED}]"])
 def test_levels_one_after_the_other_never_gain_more_than_the_joint_optimum(
     tmp_path: Path, prices: str
@@ -107,7 +120,6 @@ def test_batteries_bid_no_more_than_the_retailer_asks_and_ask_no_less_than_he_pa
 def test_what_a_battery_stores_comes_from_the_own_plant_first() -> None:
     own = OwnUse(
         load_kw=np.array([1.0, 2.0]),
-        may_stand_still=np.array([True, True]),
         generators=np.array([0, 2]),
         battery_agent=np.array([0, 1]),
     )

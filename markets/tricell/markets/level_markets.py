@@ -88,8 +88,7 @@ class SlotDemand:
     retail_charge : network charges in the retail price, EUR/kWh.
     limits : limits of the linear model.
     retail_price, feed_in_price : EUR/kWh.
-    own_use : what plants serve at home in the joint program; None where no price keeps them
-        from it.
+    own_use : what plants can serve at home in the joint program; None where no plant runs.
     """
 
     slot: int

@@ -1,14 +1,12 @@
 """Own use first: nobody buys what its own plant is kept from making.
 
-The joint program sees a plant as one order, whatever it serves. Where the price of an area falls to
-what plants ask for, they stand still in part, in proportion; a household could then pay for energy
-while its own stands still. This can only happen where feeding in earns no more than plants ask::
-
-    f - x - max(g, 0) <= o        feed-in price f, borders x, charge on export g, offer o
-
-There plants serve the load of their own agent whatever the price, and what its batteries take of
-the own surplus comes from the own plant: the program is solved a second time where it did not. The
-second solution is worth the same, but for the fees that own use saves.
+The joint program sees a plant as one order, whatever it serves. Where the price of an area, or of a
+node behind a full line, falls to what plants ask for, they stand still in part, in proportion; a
+household could then pay fees and charges for energy while its own plant stands still. So, where a
+plant of the solution makes less than its owner uses, the program is solved again with the own load
+as the least power of every plant; and once more where a battery stored energy from elsewhere that
+its owner's plant could have made. Such a solution is worth the same, but for the fees that own use
+saves. Where a limit could not be kept that way, the first one stays.
 """
 
 from __future__ import annotations
@@ -35,16 +33,19 @@ class OwnUse:
 
     Attributes
     ----------
-    load_kw : own load that every plant serves whatever the price, per agent with generation.
-    may_stand_still : those whose plant could be kept from running by the price.
+    load_kw : own load that every plant can serve, per agent with generation.
     generators : these agents; their orders are the first columns.
     battery_agent : owner of each battery; steps to store own surplus are the next columns.
     """
 
     load_kw: Floats
-    may_stand_still: NDArray[np.bool_]
     generators: Indices
     battery_agent: Indices
+
+    def is_short(self, accepted_kw: Floats) -> bool:
+        """Return whether a plant of a solution makes less than its owner's load could take."""
+        made = accepted_kw[: len(self.generators)]
+        return bool((made < self.load_kw - RESIDUE_KW).any())
 
     def in_load(self, book: OrderBook) -> OrderBook:
         """Return the orders with what serves the own load as the least power."""
@@ -66,7 +67,7 @@ class OwnUse:
         stored = np.maximum(accepted_kw[n_plant : n_plant + n_battery], 0.0)
         wanted = sum_by_key(self.battery_agent, stored, n_agent)[self.generators]
         own = np.minimum(wanted, book.quantity_kw[:n_plant] - self.load_kw)
-        own = np.where(self.may_stand_still, np.maximum(own, 0.0), 0.0)
+        own = np.maximum(own, 0.0)
         if (own <= accepted_kw[:n_plant] - self.load_kw + RESIDUE_KW).all():
             return None
         per_kw = np.zeros(n_agent)
@@ -101,13 +102,29 @@ def clear_with_own_use(
     ----------
     market : the joint market.
     book, firm_kw, prices, limits, untraded_kw : as for `JointMarket.clear`.
-    own : what plants serve at home; None where no price keeps them from it.
+    own : what plants can serve at home; None where no plant runs.
     """
+    clearing = market.clear(book, firm_kw, prices, limits, untraded_kw)
     if own is None:
-        return market.clear(book, firm_kw, prices, limits, untraded_kw)
+        return clearing
     in_load = own.in_load(book)
-    clearing = market.clear(in_load, firm_kw, prices, limits, untraded_kw)
+    if own.is_short(clearing.accepted_kw):
+        served = market.clear(in_load, firm_kw, prices, limits, untraded_kw)
+        if _breaks_more(served, clearing):
+            return clearing
+        clearing = served
     in_store = own.in_store(in_load, clearing.accepted_kw)
     if in_store is None:
         return clearing
-    return market.clear(in_store, firm_kw, prices, limits, untraded_kw)
+    stored = market.clear(in_store, firm_kw, prices, limits, untraded_kw)
+    return clearing if _breaks_more(stored, clearing) else stored
+
+
+def _breaks_more(one: Clearing, other: Clearing) -> bool:
+    """Whether one clearing breaks limits further than another."""
+
+    def broken(clearing: Clearing) -> Floats:
+        parts = (clearing.flow_breach_kw, clearing.voltage2_breach)
+        return np.array([np.abs(part).sum() for part in parts])
+
+    return bool((broken(one) > broken(other) + RESIDUE_KW).any())

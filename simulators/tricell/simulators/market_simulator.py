@@ -105,7 +105,6 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         self._rates = settings.rates
         areas, prices = settings.areas, settings.prices
         self._seen_fee = areas.seen_fee(settings.rates, prices.retail, prices.feed_in)
-        self._exit_cost = areas.border_cost(settings.rates.exit)[Source.RETAIL]
         self._who, self._prices = settings.participants, settings.prices
         self._generation_price = settings.generation_price
         self._battery_steps = slice(len(settings.participants.generators), None)
@@ -150,7 +149,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         n_node = market.problem.grid.n_node
         rates = self._rates.part(slot, 1)
         fee, offer = _of_slot(self._seen_fee, slot), self._generation_offer(power, rates)
-        book, own = self._order_book(power, storage, offer), self._own_use(slot, power, rates)
+        book, own = self._order_book(power, storage, offer), self._own_use(power)
         firm = power.p_load_kw + np.maximum(-power.generation_kw, 0.0)
         outside = self._outside(slot, power, storage, rates)
         untraded_node = None
@@ -235,18 +234,15 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         feeds_in = power.generation_kw > power.p_load_kw
         return np.asarray(self._generation_price + np.where(feeds_in, rates.exported[0], 0.0))
 
-    def _own_use(self, slot: int, power: AgentPowerNow, rates: EnergyRates) -> OwnUse | None:
-        """Return what plants serve at home; None where no price keeps them from it."""
-        who, areas = self._who, self._areas
-        out = _of_slot(self._exit_cost, slot)[areas.agent_area]
-        charge = np.maximum(rates.exported[0], 0.0)
-        earns = self._prices.feed_in[slot] - out - charge
-        stands = ((earns <= self._generation_price) & areas.takes_part)[who.generators]
-        plants = power.generation_kw[who.generators]
-        if not (stands & (plants > 0.0)).any():
+    def _own_use(self, power: AgentPowerNow) -> OwnUse | None:
+        """Return what plants can serve at home; None where no plant runs."""
+        who = self._who
+        plants = np.maximum(power.generation_kw[who.generators], 0.0)
+        if not plants.any():
             return None
-        load = np.clip(power.p_load_kw[who.generators], 0.0, np.maximum(plants, 0.0))
-        return OwnUse(np.where(stands, load, 0.0), stands, who.generators, who.battery_agent)
+        load = np.clip(power.p_load_kw[who.generators], 0.0, plants)
+        load = np.where(self._areas.takes_part[who.generators], load, 0.0)
+        return OwnUse(load, who.generators, who.battery_agent)
 
     def _order_book(self, power: AgentPowerNow, storage: StorageNow, offer: Floats) -> OrderBook:
         generators = self._who.generators
