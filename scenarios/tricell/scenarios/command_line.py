@@ -303,13 +303,13 @@ def compare(
 @app.command()
 def study(
     study: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="STUDY",
-            help="Name of a shipped study, or path of a YAML file.",
+            help="Name of a shipped study (`tricell list studies`), or path of a YAML file.",
             show_default=False,
         ),
-    ],
+    ] = None,
     *,
     output: Annotated[
         Path | None,
@@ -342,9 +342,9 @@ def study(
     A study that was stopped goes on where it was: runs that are done are reused.
     """
     from tricell.scenarios.screen import standard_output
-    from tricell.scenarios.study_file import load_study
+    from tricell.scenarios.study_file import load_study, require_name
 
-    loaded = load_study(study)
+    loaded = load_study(require_name(study))
     if dry:
         from tricell.scenarios.study_screen import show_plan
 
@@ -456,9 +456,10 @@ def _study_and_report(
 ) -> None:
     from tricell.results.study_report import write_report
     from tricell.scenarios.screen import standard_output
-    from tricell.scenarios.study_engine import run_study
+    from tricell.scenarios.study_engine import require_free, run_study
     from tricell.scenarios.study_screen import StudyProgress, show_outcome
 
+    require_free(loaded, folder, force=force)
     try:
         with StudyProgress(loaded.study.name, shown=not quiet) as progress:
             outcome = run_study(

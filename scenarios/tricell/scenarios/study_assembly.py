@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +13,20 @@ from tricell.markets.charge import HOURS_PER_YEAR, Charge
 from tricell.markets.charge_preset import known_presets
 from tricell.markets.charge_registry import known_charges
 from tricell.results import charge_indicators as indicators
+from tricell.results.layout import AREA_LEVELS
 from tricell.results.study_layout import CLOSURES, TABLES
 from tricell.scenarios.charge_choice import ChargeEntry, PresetEntry, expanded
+from tricell.scenarios.prices import (
+    ConstantWholesale,
+    DayAhead2019,
+    DynamicRetail,
+    FixedFeedIn,
+    FixedRetail,
+)
 from tricell.scenarios.scenario_file import dumped
+from tricell.scenarios.schema import Prices
 from tricell.scenarios.study_file import LoadedStudy
-from tricell.scenarios.study_plan import SHARES, Point
+from tricell.scenarios.study_plan import SHARES, Point, points
 from tricell.scenarios.study_schema import Design
 from tricell.scenarios.study_tables import Columns, rates_of
 
@@ -29,6 +39,8 @@ PARAMETER_UNITS = {
     "hours": "h",
     "minutes": "min",
 }
+UNIT_IN_NAME = re.compile(r"(_eur_per_[a-z_]+|_(kwh|kwp|kw|kva|percent|minutes))$")
+SET = "scenario of the study"
 COMMON_FIELDS = ("kind", "name", "customers", "purpose")
 
 
@@ -199,32 +211,91 @@ def _parameters(loaded: LoadedStudy, allowed: Mapping[int, tuple[float, float, f
 def _study_parameters(
     loaded: LoadedStudy, allowed: Mapping[int, tuple[float, float, float]]
 ) -> Iterator[Parameter]:
-    study, prices = loaded.study, loaded.base.prices
+    study = loaded.study
+    billed = " and ".join(study.billed_levels) or "all"
+    yield "levels of the network whose customers are billed", billed, "", ASSUMED, ""
     source = ASSUMED if study.revenue is not None else "collected by the reference design"
+    repetitions = {point.number: point for point in points(study, loaded.base)}
     for number, levels in allowed.items():
-        where = f" (point {number})" if len(allowed) > 1 else ""
-        for level, amount in zip(("microgrid", "cell", "multicell"), levels, strict=True):
-            yield f"allowed revenue, {level}{where}", _shown(amount), "EUR/a", source, ""
+        where = _repetition(loaded, repetitions[number])
+        yield f"allowed revenue{where}", f"{sum(levels):.0f}", "EUR/a", source, ""
+        for level, amount in zip(AREA_LEVELS, levels, strict=True):
+            name = f"allowed revenue for the network of the level {level}{where}"
+            yield name, f"{amount:.0f}", "EUR/a", source, ""
+    if study.revenue is None:
+        for level in AREA_LEVELS:
+            name = f"share of the allowed revenue for the network of the level {level}"
+            yield name, _shown(getattr(study.level_shares, level)), "1", ASSUMED, ""
     for cause in ("energy", "peak", "customer"):
         value = _shown(getattr(study.cost, cause))
         yield f"share of the cost caused by: {cause}", value, "1", ASSUMED, ""
-    for name in ("retail", "feed_in"):
-        price = getattr(prices, name).model_dump(mode="json")
-        text = ", ".join(f"{key} {value}" for key, value in price.items())
-        yield f"price, {name}", text, "EUR/kWh", "base scenario", ""
-    levies = _shown(prices.levies_eur_per_kwh)
-    yield "levies in the retail price", levies, "EUR/kWh", "base scenario", ""
+    yield "hours of a level's peak", _shown(study.cost.peak_hours), "h", ASSUMED, ""
+    yield "change of rates that counts as none", _shown(study.tolerance), "1", ASSUMED, ""
+    yield "most rounds of rates and reactions", _shown(study.max_iterations), "", ASSUMED, ""
+    for name, value in _prices(loaded.base.prices):
+        yield name, value, "EUR/kWh", SET, ""
+
+
+def _repetition(loaded: LoadedStudy, point: Point) -> str:
+    """Return in words which repetition a base point belongs to, where there are several."""
+    axes = loaded.study.axes
+    parts = []
+    if len(axes.seed) > 1:
+        parts.append(f"seed {point.seed}")
+    if len(axes.start) > 1:
+        parts.append(f"from {point.start:%Y-%m-%d %H:%M} UTC")
+    if len(axes.days) > 1:
+        parts.append(f"{point.days:g} days")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _prices(prices: Prices) -> Iterator[tuple[str, str]]:
+    """Yield prices outside the local markets in words."""
+    match prices.wholesale:
+        case DayAhead2019():
+            wholesale = "day-ahead prices of Germany and Luxembourg, 2019"
+        case ConstantWholesale(price_eur_per_kwh=price):
+            wholesale = _shown(price)
+        case series:
+            wholesale = f"column {series.column} of {series.file}"
+    yield "wholesale price", wholesale
+    match prices.retail:
+        case FixedRetail(price_eur_per_kwh=price):
+            retail = _shown(price)
+        case DynamicRetail(adder_eur_per_kwh=adder):
+            retail = f"wholesale price + {adder:g}"
+    yield "retail price without network charges, with levies", retail
+    yield "levies in the retail price", _shown(prices.levies_eur_per_kwh)
+    match prices.feed_in:
+        case FixedFeedIn(price_eur_per_kwh=price):
+            feed_in = _shown(price)
+        case follows:
+            lowest = follows.floor_eur_per_kwh
+            floor = "" if lowest is None else f", at least {lowest:g}"
+            feed_in = f"wholesale price {follows.margin_eur_per_kwh:+g}{floor}"
+    yield "feed-in price", feed_in
 
 
 def _design_parameters(design: Design) -> Iterator[Parameter]:
     for entry in design.charges:
         source, year = _source(entry)
         for charge in expanded([entry]):
-            about = f"{design.title}: {charge.label}"
+            about = f"{design.title}: {charge.label.replace('_', ' ')}"
             for name, value, unit in rates_of(charge):
-                yield f"{about}, {name}", _shown(value), unit, source, year
+                yield f"{about}, {_in_words(name)}", _shown(value), unit, source, year
             for name, number in _other_numbers(charge):
-                yield f"{about}, {name}", _shown(number), _parameter_unit(name), source, year
+                words, unit = _in_words(name), _parameter_unit(name)
+                yield f"{about}, {words}", _shown(number), unit, source, year
+
+
+def _in_words(field: str) -> str:
+    """Return the name of a field of a charge in words, without the unit at its end.
+
+    >>> _in_words("rates_eur_per_kwh.HT"), _in_words("floor_kw"), _in_words("cell_discount")
+    ('rates, HT', 'floor', 'cell discount')
+    """
+    head, *inside = field.split(".")
+    return ", ".join([UNIT_IN_NAME.sub("", head).replace("_", " "), *inside])
 
 
 def _source(entry: ChargeEntry) -> tuple[str, str]:
@@ -243,7 +314,7 @@ def _other_numbers(charge: Charge) -> Iterator[tuple[str, float]]:
 
 
 def _parameter_unit(name: str) -> str:
-    return PARAMETER_UNITS.get(name.rsplit("_", 1)[-1], "")
+    return PARAMETER_UNITS.get(name.rsplit("_", 1)[-1], "1" if "discount" in name else "")
 
 
 def _shown(value: str | float) -> str:

@@ -92,7 +92,8 @@ class Billing:
 
     Attributes
     ----------
-    record : the run whose meters are billed.
+    record : the run whose meters are billed, with the customers of the study alone.
+    whole : the same run with everybody.
     solution : charges, what they bill, and the allowed revenue.
     cascade : the allowed revenue by level of the customers.
     causal_eur : network cost that each customer causes.
@@ -102,6 +103,7 @@ class Billing:
     """
 
     record: RunRecord
+    whole: RunRecord
     solution: RateSolution
     cascade: CostCascade
     causal_eur: Floats
@@ -149,13 +151,14 @@ class _Runs:
 
     scenario: Scenario
     cache: RunCache
+    levels: Sequence[str]
     notify: Notify
     taken: list[Obtained] = field(default_factory=list)
 
     def of(self, charges: Sequence[Charge]) -> RunRecord:
         """Return the record of the run in which everybody knows these charges."""
         known = tuple(charge for charge in charges if charge.label != FEES)
-        found = obtain(with_charges(self.scenario, known), self.cache)
+        found = obtain(with_charges(self.scenario, known), self.cache, self.levels)
         self.notify(found.reused)
         self.taken.append(found)
         return found.record
@@ -166,21 +169,29 @@ class _Runs:
         return self.taken[-1]
 
 
-def reference_run(scenario: Scenario, cache: Path, notify: Notify) -> tuple[float, float, str]:
+def reference_run(
+    scenario: Scenario, cache: Path, notify: Notify, levels: Sequence[str] = ()
+) -> tuple[float, float, str]:
     """Make sure that the record of a reference run is there.
+
+    Parameters
+    ----------
+    scenario, cache : what to run, and the folder of the records.
+    notify : is told whether the record was there.
+    levels : those whose customers the study bills; empty for all.
 
     Returns
     -------
     tuple
-        What its network charges collect in the period, EUR, the share of a year that it covers,
-        and its provenance as JSON.
+        What its network charges collect from these customers in the period, EUR, the share of a
+        year that it covers, and its provenance as JSON.
 
     Raises
     ------
     TricellError
         If the run fails.
     """
-    found = obtain(scenario, RunCache(cache))
+    found = obtain(scenario, RunCache(cache), levels)
     notify(found.reused)
     record = found.record
     charges = build_charges(scenario, record.area_id)
@@ -211,24 +222,24 @@ def _tried(job: Job, closure: Closure, notify: Notify) -> ClosureResult:
 
 def _computed(job: Job, closure: Closure, notify: Notify) -> ClosureResult:
     cache = RunCache(job.cache)
-    reference = obtain(job.reference, cache)
-    runs = _Runs(job.scenario, cache, notify)
+    reference = obtain(job.reference, cache, job.study.billed_levels)
+    runs = _Runs(job.scenario, cache, job.study.billed_levels, notify)
     start = build_charges(job.scenario, reference.record.area_id)
     first = _solved(job, start, reference.record)
     rounds: tuple[RateRound, ...] = (RateRound(first.charges, first.revenue_eur),)
     status, message, iterations = "complete", "", 0
     if closure == "none":
-        record, solution, meters = reference.record, first, reference.run
+        billable, solution = reference, first
     elif closure == "fixed":
         record = runs.of(first.charges)
         allowed, extra = first.allowed_eur, collected_otherwise(record)
-        solution, meters = billed(first.charges, record.meters, allowed, extra), runs.last.run
+        solution, billable = billed(first.charges, record.meters, allowed, extra), runs.last
         rounds, iterations = (RateRound(solution.charges, solution.revenue_eur),), 1
     else:
         path = _path(job, first, runs)
         # Where no rate could be found any more, the bills are those of the last run with one.
         billable = runs.taken[int(np.flatnonzero(~np.isnan(path.solved_factor).any(axis=1))[-1])]
-        solution, meters, record = path.solution, billable.run, billable.record
+        solution = path.solution
         rounds, iterations = _rounds(path, first), path.iterations
         if not path.converged:
             status, message = "not_converged", path.message
@@ -240,9 +251,9 @@ def _computed(job: Job, closure: Closure, notify: Notify) -> ClosureResult:
         simulations=len(runs.taken) + 1,
         reused=sum(run.reused for run in runs.taken) + 1,
         iterations=iterations,
-        meters=meters,
+        meters=billable.run,
         rounds=rounds,
-        billing=_billing(job, record, solution, reference.record),
+        billing=_billing(job, billable, solution, reference.record),
     )
 
 
@@ -310,11 +321,12 @@ def _rounds(path: FeedbackPath, first: RateSolution) -> tuple[RateRound, ...]:
     return tuple(rounds)
 
 
-def _billing(job: Job, record: RunRecord, solution: RateSolution, reference: RunRecord) -> Billing:
-    cost = job.study.cost
+def _billing(job: Job, run: Obtained, solution: RateSolution, reference: RunRecord) -> Billing:
+    cost, record = job.study.cost, run.record
     cascade = cost_cascade(job.allowed_eur_per_year, record.meters, cost.peak_hours)
     return Billing(
         record=record,
+        whole=run.whole,
         solution=solution,
         cascade=cascade,
         causal_eur=causal_cost(cascade, record.meters, _split(cost)).eur,

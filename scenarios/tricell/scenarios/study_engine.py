@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,16 +61,35 @@ class StudyState:
 
     Attributes
     ----------
-    evaluations, evaluations_done : designs times points, and how many are done.
+    designs, points, closures : how many of each.
+    evaluations_done : designs at points that are done.
     simulated, reused : runs so far.
     failed : closures that failed.
     """
 
-    evaluations: int
+    designs: int
+    points: int
+    closures: int
     evaluations_done: int = 0
     simulated: int = 0
     reused: int = 0
     failed: int = 0
+
+    @property
+    def evaluations(self) -> int:
+        """Designs at points."""
+        return self.designs * self.points
+
+    @property
+    def results(self) -> int:
+        """Rows of the table of runs."""
+        return self.evaluations * self.closures
+
+    @property
+    def extent(self) -> str:
+        """How large it is, in words, such as ``8 designs x 6 points x 3 closures``."""
+        parts = (("design", self.designs), ("point", self.points), ("closure", self.closures))
+        return " x ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in parts)
 
 
 Progress: TypeAlias = Callable[[StudyState], None]
@@ -99,6 +118,23 @@ def results_file(loaded: LoadedStudy, folder: Path) -> Path:
     return folder / f"{loaded.study.name}{SUFFIX}"
 
 
+def require_free(loaded: LoadedStudy, folder: Path, *, force: bool = False) -> Path:
+    """Return the name of the results file of a study, where none is there or it may be replaced.
+
+    Raises
+    ------
+    ResultsError
+        If there is one and ``force`` is not given.
+    """
+    output = results_file(loaded, folder)
+    if output.exists() and not force:
+        raise ResultsError(
+            f"The results `{output}` exist already. Choose another folder with --output, or "
+            "overwrite them with --force; runs that are done are reused in any case."
+        )
+    return output
+
+
 def run_study(
     loaded: LoadedStudy,
     folder: Path,
@@ -125,12 +161,7 @@ def run_study(
         If the folder or the scheduler cannot be used. Runs that fail are recorded in the results.
     """
     started = perf_counter()
-    output = results_file(loaded, folder)
-    if output.exists() and not force:
-        raise ResultsError(
-            f"The results `{output}` exist already. Choose another folder with --output, or "
-            "overwrite them with --force; runs that are done are reused in any case."
-        )
+    output = require_free(loaded, folder, force=force)
     cache = RunCache((folder / CACHE).absolute())
     with _client(scheduler, workers) as client:
         if scheduler is not None:
@@ -162,7 +193,7 @@ class _Campaign:
     def __post_init__(self) -> None:
         study = self.loaded.study
         self.points = points(study, self.loaded.base)
-        self.state = StudyState(len(self.points) * len(study.designs))
+        self.state = StudyState(len(study.designs), len(self.points), len(study.closures))
 
     def run(self) -> None:
         """Submit everything, and take what comes back until all is there."""
@@ -204,7 +235,12 @@ class _Campaign:
 
     def _submit_reference(self, point: Point) -> Future:
         future = self.client.submit(
-            _reference_task, self._reference(point), self.cache, pure=False, priority=10
+            _reference_task,
+            self._reference(point),
+            self.cache,
+            self.loaded.study.billed_levels,
+            pure=False,
+            priority=10,
         )
         self._meaning[future.key] = (point, None)
         return future
@@ -287,8 +323,10 @@ def _why(future: Future) -> str:
     return str(error) if isinstance(error, TricellError) else f"{type(error).__name__}: {error}"
 
 
-def _reference_task(scenario: Scenario, cache: Path) -> tuple[float, float, str]:
-    return reference_run(scenario, cache, _notify)
+def _reference_task(
+    scenario: Scenario, cache: Path, levels: Sequence[str]
+) -> tuple[float, float, str]:
+    return reference_run(scenario, cache, _notify, levels)
 
 
 def _evaluation_task(job: Job) -> list[dict[str, Any]]:

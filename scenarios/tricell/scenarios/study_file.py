@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tricell.errors import ScenarioError
 from tricell.scenarios.faults import Fault, ScenarioFaultsError, did_you_mean
 from tricell.scenarios.scenario_file import (
     dumped,
@@ -57,6 +58,22 @@ class LoadedStudy:
 def shipped_study_names() -> list[str]:
     """Return the names of the shipped studies in alphabetical order."""
     return sorted(path.stem for path in STUDY_FOLDER.glob("*.yaml"))
+
+
+def require_name(name_or_path: str | None) -> str:
+    """Return which study is asked for.
+
+    Raises
+    ------
+    ScenarioError
+        If none is; its message names those that are shipped.
+    """
+    if name_or_path is None:
+        raise ScenarioError(
+            f"Which study? Shipped are {', '.join(shipped_study_names())}; `tricell list studies` "
+            "says what they ask. Or give the path of a YAML file: tricell study STUDY"
+        )
+    return name_or_path
 
 
 def load_study(name_or_path: str) -> LoadedStudy:

@@ -105,6 +105,27 @@ def scenario_at(scenario: Scenario, point: Point) -> Scenario:
     )
 
 
+def expected_simulations(study: Study, all_points: tuple[Point, ...]) -> tuple[int, int]:
+    """Return the least and the most simulations that a study needs.
+
+    One is that of the reference design at each point. Every design takes one more where customers
+    react to its rates, and closure `resolved` one per further round. The rates of the reference
+    design are known at base points if its own revenue is the allowed one.
+
+    Parameters
+    ----------
+    study : names designs and closures.
+    all_points : its points.
+    """
+    references = len(all_points)
+    if not {"fixed", "resolved"} & set(study.closures):
+        return references, references
+    known = sum(point.number == point.base for point in all_points) if not study.revenue else 0
+    reacting = references * len(study.designs) - known
+    rounds = study.max_iterations if "resolved" in study.closures else 1
+    return references + reacting, references + reacting * rounds
+
+
 def with_charges(scenario: Scenario, charges: tuple[Charge, ...]) -> Scenario:
     """Return a scenario with other charges."""
     return scenario.model_copy(update={"charges": charges})

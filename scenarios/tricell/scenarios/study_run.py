@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tricell.errors import SimulatorError
+from tricell.grid_models.area_tree import LEVEL_NAMES
 from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.charge import (
     Bools,
@@ -47,6 +48,21 @@ RECORD_VERSION = 2
 """Raised whenever a record holds something else than before."""
 CUSTOMER_PREFIX = "customers."
 SETTLED_TOLERANCE_EUR = 1e-6
+PER_CUSTOMER = (
+    "with_battery",
+    "participates",
+    "load_kwh",
+    "curtailed_kwh",
+    "net_kw",
+    "bought_kwh",
+    "no_trading_net_kw",
+    "energy_p2p_eur",
+    "export_eur",
+    "congestion_eur",
+    "redispatch_eur",
+    "border_eur",
+)
+"""Fields of a record whose last axis is that of the customers."""
 PACKING: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
@@ -187,29 +203,84 @@ class Obtained:
     Attributes
     ----------
     run : its content hash.
+    whole : the record of everybody.
+    record : that of the customers asked for.
     reused : whether it was there before.
     """
 
     run: str
+    whole: RunRecord
     record: RunRecord
     reused: bool
 
 
-def obtain(scenario: Scenario, cache: RunCache) -> Obtained:
+def obtain(scenario: Scenario, cache: RunCache, levels: Sequence[str] = ()) -> Obtained:
     """Return the record of a run: the one kept, or that of a simulation.
+
+    Parameters
+    ----------
+    scenario, cache : what to run, and where records are kept.
+    levels : of the network at which the customers asked for are connected; empty for all.
 
     Raises
     ------
     TricellError
-        If the scenario cannot be simulated.
+        If the scenario cannot be simulated, or has no customer at these levels.
     """
     run = run_hash(scenario, RECORD_VERSION)
-    kept = cache.get(run)
-    if kept is not None:
-        return Obtained(run, kept, True)
-    record = simulate(scenario)
-    cache.put(run, record)
-    return Obtained(run, record, False)
+    whole = cache.get(run)
+    reused = whole is not None
+    if whole is None:
+        whole = simulate(scenario)
+        cache.put(run, whole)
+    return Obtained(run, whole, of_levels(whole, levels), reused)
+
+
+def of_levels(record: RunRecord, levels: Sequence[str]) -> RunRecord:
+    """Return the record of the customers at some levels; what speaks of areas stays as it was.
+
+    The rent of congested lines counts for them by their share of all imported energy.
+
+    Parameters
+    ----------
+    record : of N customers.
+    levels : those connected at one of them stay; empty for all.
+
+    Raises
+    ------
+    SimulatorError
+        If there is no such customer.
+    """
+    level = np.array([LEVEL_NAMES[int(number)] for number in record.customers.level])
+    chosen = np.isin(level, levels) if levels else np.ones(len(level), np.bool_)
+    if chosen.all():
+        return record
+    if not chosen.any():
+        raise SimulatorError(
+            f"`billed_levels`: there is no customer at the level {', '.join(levels)}; levels with "
+            f"customers: {', '.join(sorted(set(level.tolist())))}"
+        )
+    imported = np.maximum(record.net_kw, 0.0).sum(axis=0)
+    total = imported.sum()
+    rent_share = imported[chosen].sum() / total if total > 0.0 else 0.0
+    kept = {name: getattr(record, name)[..., chosen] for name in PER_CUSTOMER}
+    return replace(
+        record,
+        customers=_chosen_customers(record.customers, chosen),
+        congestion_rent_eur=record.congestion_rent_eur * rent_share,
+        **kept,
+    )
+
+
+def _chosen_customers(customers: Customers, chosen: Bools) -> Customers:
+    areas = ("area_level", "area_parent")
+    rows = np.flatnonzero(chosen)
+    values: dict[str, Any] = {}
+    for name in (field.name for field in fields(customers) if field.name not in areas):
+        value = getattr(customers, name)
+        is_text = isinstance(value, tuple)
+        values[name] = tuple(value[row] for row in rows) if is_text else value[rows]
+    return replace(customers, **values)
 
 
 def simulate(scenario: Scenario) -> RunRecord:

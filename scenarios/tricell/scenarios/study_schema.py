@@ -26,6 +26,7 @@ from tricell.scenarios.schema import moment
 from tricell.scenarios.section import Section, broken_rule
 
 Closure = Literal["none", "fixed", "resolved"]
+Level = Literal["microgrid", "cell", "multicell"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Moment = Annotated[datetime, BeforeValidator(moment)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -196,6 +197,10 @@ class Study(Section):
     """Name of the design whose runs give the meters of closure `none`, and changes their start."""
     designs: Annotated[tuple[Design, ...], Field(min_length=1)]
     """What is held against each other."""
+    billed_levels: tuple[Level, ...] = ()
+    """Levels of the network whose customers the study bills: they alone bring the allowed revenue,
+    and are in bills, means and indices. All others load the grid and trade at the same rates; what
+    they pay, and their part of the cost, is not in the study (empty: all levels)."""
     axes: Axes = Axes()
     """The points at which every design is run (one: the base scenario)."""
     combine: Literal["grid", "one_at_a_time"] = "grid"

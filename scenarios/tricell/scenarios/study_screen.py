@@ -13,9 +13,10 @@ from rich.table import Table
 from tricell.scenarios.screen import error_output
 from tricell.scenarios.study_engine import StudyOutcome, StudyState
 from tricell.scenarios.study_file import LoadedStudy
-from tricell.scenarios.study_plan import points
+from tricell.scenarios.study_plan import expected_simulations, points
 
 MESSAGES_SHOWN = 10
+POINTS_SHOWN = 10
 
 
 class StudyProgress:
@@ -54,7 +55,7 @@ class StudyProgress:
 
 def _counts(state: StudyState) -> str:
     failed = f", [red]{state.failed} failed[/red]" if state.failed else ""
-    return f"{state.simulated} runs, {state.reused} reused{failed}"
+    return f"{state.simulated} simulations, {state.reused} reused{failed}"
 
 
 def _bar() -> Progress:
@@ -95,18 +96,34 @@ def show_plan(console: Console, loaded: LoadedStudy) -> None:
     for number, design in enumerate(study.designs):
         mark = " (reference)" if design.name == study.reference else ""
         facts.add_row("" if number else "designs", f"{design.name}: {design.title}{mark}")
-    for number, point in enumerate(points(study, loaded.base)):
+    all_points = points(study, loaded.base)
+    for number, point in enumerate(all_points[:POINTS_SHOWN]):
         facts.add_row("" if number else "points", str(point))
+    if len(all_points) > POINTS_SHOWN:
+        facts.add_row("", f"... and {len(all_points) - POINTS_SHOWN} more")
     facts.add_row("closures", ", ".join(study.closures))
+    extent = StudyState(len(study.designs), len(all_points), len(study.closures))
+    facts.add_row("results", f"{extent.extent} = {extent.results}")
+    facts.add_row("simulations", _simulations(*expected_simulations(study, all_points)))
     console.print(facts)
+
+
+def _simulations(least: int, most: int) -> str:
+    if least == most:
+        return str(least)
+    return (
+        f"at least {least}, at most {most}: some more than the least where batteries react to new "
+        "rates; runs that are kept from before are reused"
+    )
 
 
 def show_outcome(console: Console, outcome: StudyOutcome, report: Path) -> None:
     """Show what a study left behind."""
     state = outcome.state
     console.print(
-        f"{state.evaluations} designs at points, {state.simulated} runs simulated and "
-        f"{state.reused} reused in {outcome.seconds:,.0f} s."
+        f"{state.extent} = {state.results} results; {state.simulated} simulations, "
+        f"{state.reused} reused, in {outcome.seconds:,.0f} s.",
+        soft_wrap=True,
     )
     for message in outcome.messages[:MESSAGES_SHOWN]:
         console.print(f"[yellow]{message}[/yellow]", soft_wrap=True)

@@ -208,7 +208,7 @@ def bill_components(billing: Billing) -> Columns:
 
 def interfaces(billing: Billing) -> Columns:
     """Peaks of every area's connection to the one above."""
-    record, customers = billing.record, billing.record.customers
+    record, customers = billing.whole, billing.whole.customers
     flow = record.area_net_kw
     at = flow.argmax(axis=0)
     individual = np.maximum(record.net_kw, 0.0).max(axis=0)
@@ -289,7 +289,7 @@ def traded(billing: Billing) -> Columns:
 
 def grid(billing: Billing) -> Columns:
     """Grid indicators by level of the network."""
-    record, customers = billing.record, billing.record.customers
+    record, customers = billing.whole, billing.whole.customers
     level = customers.area_level
     peak = np.maximum(record.area_net_kw.max(axis=0), 0.0)
     loss = record.area_loss_kw.sum(axis=0) * record.hours
@@ -396,7 +396,7 @@ def _fairness_figures(billing: Billing) -> Iterator[Figure]:
 
 
 def _grid_figures(billing: Billing) -> Iterator[Figure]:
-    record, level = billing.record, billing.record.customers.area_level
+    record, level = billing.whole, billing.whole.customers.area_level
     top = record.customers.area_parent < 0
     load = record.area_net_kw[:, top].sum(axis=1)
     peak = np.maximum(record.area_net_kw.max(axis=0), 0.0)
@@ -412,7 +412,7 @@ def _grid_figures(billing: Billing) -> Iterator[Figure]:
     imported = np.maximum(load, 0.0) * record.hours
     sufficiency = kpis.self_sufficiency(imported, record.load_kwh)
     yield "self_sufficiency", "run", _or_nan(sufficiency), "1"
-    bought = record.bought_kwh.sum(axis=(1, 2))
+    bought = billing.record.bought_kwh.sum(axis=(1, 2))
     total = float(bought.sum())
     local = float(bought[: Source.RETAIL].sum())
     yield "local_trade_share", "run", local / total if total > 0.0 else np.nan, "1"
