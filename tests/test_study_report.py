@@ -14,19 +14,20 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from tests.study_data import CHARGES, LABELS, Plan, write_study_file
+from tests.study_data import CHARGES, LABELS, Plan, study_tables, write_study_file
 
 from tricell.errors import ResultsError
 from tricell.results.charge_indicators import WORSE_EUR_PER_YEAR, WORSE_PERCENT
 from tricell.results.study_report import write_report
-from tricell.results.study_report.data import CLOSURE_LABELS, StudyData, load
+from tricell.results.study_report.data import CLOSURE_LABELS, LOW_VOLTAGE, StudyData, load
+from tricell.results.study_report.export import save_report
 from tricell.results.study_report.figures import all_figures
 from tricell.results.study_report.figures_bills import pareto_front, redistributed
 from tricell.results.study_report.figures_grid import tree_places
-from tricell.results.study_report.page import findings, format_cell
+from tricell.results.study_report.page import findings, format_cell, render
 from tricell.results.study_report.style import OKABE_ITO, ReportFigure, design_looks, drawing
-from tricell.results.study_report.tables import all_tables
-from tricell.results.study_results import open_study
+from tricell.results.study_report.tables import all_tables, parameter_name, parameter_value
+from tricell.results.study_results import StudyHeader, open_study, write_study
 
 TABLE_KEYS = [f"T{number}" for number in range(1, 9)]
 FIGURE_KEYS = [f"F{number}" for number in range(1, 11)]
@@ -41,30 +42,28 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(study: Path) -> Path:
-    write_report(study, study.parent / "report")
-    return study.parent / "report"
-
-
-@pytest.fixture(scope="module")
 def data(study: Path) -> StudyData:
     return load(study)
 
 
 @pytest.fixture(scope="module")
 def figures(data: StudyData) -> dict[str, ReportFigure]:
+    """All figures; they are drawn once, by `report`."""
     with drawing():
-        made = {figure.key: figure for figure in all_figures(data)}
-        for figure in made.values():
-            assert figure.drawing is not None
-            figure.drawing.canvas.draw()
-    return made
+        return {figure.key: figure for figure in all_figures(data)}
 
 
 @pytest.fixture(scope="module")
-def csv(report: Path) -> dict[str, pd.DataFrame]:
+def report(data: StudyData, figures: dict[str, ReportFigure]) -> Path:
+    save_report(data, all_tables(data), tuple(figures.values()), data.path.parent / "report")
+    return data.path.parent / "report"
+
+
+@pytest.fixture(scope="module")
+def tables(report: Path) -> dict[str, pd.DataFrame]:
     return {
-        path.name.partition("_")[0]: pd.read_csv(path) for path in (report / "tables").glob("*.csv")
+        path.name.partition("_")[0]: pd.read_parquet(path)
+        for path in (report / "tables").glob("*.parquet")
     }
 
 
@@ -91,14 +90,26 @@ def test_every_table_and_figure_is_written_in_every_format(report: Path) -> None
     assert len((report / "figures" / "captions.txt").read_text().split("\n\n")) == 10
 
 
-def test_parquet_and_csv_hold_the_same_numbers(report: Path, csv: dict[str, pd.DataFrame]) -> None:
-    for path in (report / "tables").glob("*.parquet"):
-        other = csv[path.name.partition("_")[0]]
-        table = pd.read_parquet(path)
+def test_csv_holds_the_numbers_of_parquet_to_seven_digits(
+    report: Path, tables: dict[str, pd.DataFrame]
+) -> None:
+    for path in (report / "tables").glob("*.csv"):
+        table = tables[path.name.partition("_")[0]]
+        other = pd.read_csv(path)
         assert list(table.columns) == list(other.columns)
         for name in table.columns:
             if pd.api.types.is_float_dtype(table[name]):
-                np.testing.assert_allclose(table[name], other[name], rtol=1e-12)
+                np.testing.assert_allclose(table[name], other[name], rtol=1e-6)
+        for number in re.findall(r"(?<=,)-?[\d.]+(?:e[+-]\d+)?(?=,)", path.read_text()):
+            digits = number.partition("e")[0].replace(".", "").lstrip("-0")
+            assert len(digits) <= 7, (path.name, number)
+
+
+def test_rounding_noise_is_zero_in_files(tables: dict[str, pd.DataFrame]) -> None:
+    for key, table in tables.items():
+        for name in table.select_dtypes("float"):
+            size = table[name].abs()
+            assert not ((size > 0.0) & (size < 1e-6)).any(), (key, name)
 
 
 def test_figures_are_xml_and_carry_no_address_that_is_loaded(report: Path) -> None:
@@ -119,11 +130,16 @@ def test_only_the_formats_that_are_asked_for_are_written(study: Path, tmp_path: 
         write_report(study, tmp_path, ["docx"])
 
 
-def test_the_same_study_makes_the_same_files(study: Path, report: Path, tmp_path: Path) -> None:
-    paths = write_report(study, tmp_path, ("html", "csv", "parquet", "svg"))
+def test_the_same_study_makes_the_same_files(tmp_path: Path) -> None:
+    plan = Plan(designs=("volumetric", "peak"), seeds=(1,), pv_shares=(0.3,), days=1)
+    path = write_study_file(tmp_path / "a.study.h5", plan)
+    formats = ("html", "csv", "parquet", "svg")
+    paths = write_report(path, tmp_path / "one", formats)
+    write_report(path, tmp_path / "two", formats)
     assert len(paths) == 1 + 8 * 2 + 10 + 1
     for path in paths:
-        assert path.read_bytes() == (report / path.relative_to(tmp_path)).read_bytes(), path.name
+        other = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        assert path.read_bytes() == other.read_bytes(), path.name
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(
@@ -147,26 +163,26 @@ def test_headings_of_numbers_state_their_unit(data: StudyData) -> None:
 
 
 def test_revenue_by_level_and_closure_is_that_of_the_study(
-    csv: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
 ) -> None:
     for design in CHARGES:
         for closure in ("none", "fixed", "resolved"):
             rows = base["revenue"].query(
                 "design == @design and closure == @closure and level == 'all'"
             )
-            table = csv["T1"]
+            table = tables["T1"]
             chosen = table["Design"].eq(LABELS[design]) & table["Level"].eq("all levels")
             shown = table[chosen & table["Closure"].eq(CLOSURE_LABELS[closure])].iloc[0]
             assert shown["Collected, EUR/yr"] == pytest.approx(
                 rows["collected"].mean() / YEAR_SHARE
             )
             assert shown["Gap, EUR/yr"] == pytest.approx(rows["gap"].mean() / YEAR_SHARE, abs=1e-6)
-    recovered = csv["T1"].query("Closure == @RESOLVED and Level == 'all levels'")
+    recovered = tables["T1"].query("Closure == @RESOLVED and Level == 'all levels'")
     np.testing.assert_allclose(recovered["Recovery, %"], 100.0, atol=1e-6)
 
 
-def test_levels_add_up_to_all_levels(csv: dict[str, pd.DataFrame]) -> None:
-    table = csv["T1"]
+def test_levels_add_up_to_all_levels(tables: dict[str, pd.DataFrame]) -> None:
+    table = tables["T1"]
     is_all = table["Level"] == "all levels"
     for name in ("Allowed revenue, EUR/yr", "Collected, EUR/yr"):
         parts = table[~is_all].groupby(["Design", "Closure"])[name].sum()
@@ -175,19 +191,19 @@ def test_levels_add_up_to_all_levels(csv: dict[str, pd.DataFrame]) -> None:
 
 
 def test_rates_are_the_final_ones_in_cents_where_they_are_per_kwh(
-    csv: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
 ) -> None:
     final = base["rate"].query("is_final == 1 and design == 'bands' and closure == 'resolved'")
-    shown = csv["T2"].query("Design == 'Time bands' and Closure == @RESOLVED").iloc[0]
+    shown = tables["T2"].query("Design == 'Time bands' and Closure == @RESOLVED").iloc[0]
     assert shown["Unit"] == "ct/kWh"
     assert shown["Mean"] == pytest.approx(100.0 * final["value"].mean())
     assert shown["Lowest seed"] <= shown["Mean"] <= shown["Highest seed"]
-    peak = csv["T2"].query("Design == 'Monthly peak'")
+    peak = tables["T2"].query("Design == 'Monthly peak'")
     assert set(peak["Unit"]) == {"EUR/(kW yr)"}
 
 
 def test_bills_by_class_are_those_of_the_same_customers_under_the_reference(
-    csv: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
 ) -> None:
     bills = base["bill"].query("closure == 'resolved' and `class` == 'household'")
     keys = ["seed", "customer"]
@@ -196,7 +212,7 @@ def test_bills_by_class_are_those_of_the_same_customers_under_the_reference(
     change = after - before
     hard = (change > WORSE_EUR_PER_YEAR) & (change > WORSE_PERCENT / 100 * before.clip(lower=0))
     shown = (
-        csv["T3"]
+        tables["T3"]
         .query("Customers == 'household' and Design == 'Monthly peak' and Closure == @RESOLVED")
         .iloc[0]
     )
@@ -207,12 +223,12 @@ def test_bills_by_class_are_those_of_the_same_customers_under_the_reference(
     assert shown["P90 change, EUR/yr"] == pytest.approx(change.quantile(0.9))
     assert shown["Change of mean, %"] == pytest.approx(100 * change.sum() / before.sum())
     assert shown["Hit hard, % of customers"] == pytest.approx(100 * hard.mean())
-    reference = csv["T3"].query("Design == 'Volumetric (today)'")
+    reference = tables["T3"].query("Design == 'Volumetric (today)'")
     np.testing.assert_allclose(reference["Mean change, EUR/yr"], 0.0, atol=1e-9)
 
 
-def test_cross_subsidies_add_up_to_zero(csv: dict[str, pd.DataFrame]) -> None:
-    table = csv["T4"]
+def test_cross_subsidies_add_up_to_zero(tables: dict[str, pd.DataFrame]) -> None:
+    table = tables["T4"]
     is_all = table["Customers"] == "all customers"
     sums = table[~is_all].groupby(["Design", "Closure"])["Cross-subsidy, EUR/yr"].sum()
     paid = table[is_all].groupby(["Design", "Closure"])["Network charges paid, EUR/yr"].sum()
@@ -222,24 +238,24 @@ def test_cross_subsidies_add_up_to_zero(csv: dict[str, pd.DataFrame]) -> None:
 
 
 def test_cross_subsidy_under_new_rates_is_paid_less_caused(
-    csv: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
 ) -> None:
     bills = base["bill"].query(
         "design == 'fixed' and closure == 'resolved' and with_pv == 1 and `class` == 'household'"
     )
     expected = (bills["network"] - bills["causal_cost"]).sum() / 2 / YEAR_SHARE
-    shown = csv["T4"].query(
+    shown = tables["T4"].query(
         "Design == 'Fixed price' and Closure == @RESOLVED and Customers == 'household with PV'"
     )
     assert shown["Cross-subsidy, EUR/yr"].iloc[0] == pytest.approx(expected)
 
 
 def test_peaks_change_against_the_run_with_the_same_seed(
-    csv: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
 ) -> None:
     peaks = base["grid"].query("level == 'all' and closure == 'resolved'")
     by_design = peaks.groupby("design")["peak_kw"].mean()
-    shown = csv["T5"].query("Level == 'all levels' and Closure == @RESOLVED").set_index("Design")
+    shown = tables["T5"].query("Level == 'all levels' and Closure == @RESOLVED").set_index("Design")
     assert shown.loc["Time bands", "Peak, kW"] == pytest.approx(by_design["bands"])
     assert shown.loc["Time bands", "Peak change, %"] == pytest.approx(
         100 * (by_design["bands"] / by_design["volumetric"] - 1)
@@ -247,12 +263,12 @@ def test_peaks_change_against_the_run_with_the_same_seed(
 
 
 def test_key_figures_stand_beside_those_of_the_reference(
-    csv: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame], data: StudyData
+    tables: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame], data: StudyData
 ) -> None:
     values = base["kpi"].query("name == 'self_sufficiency' and closure == 'resolved'")
     means = 100.0 * values.groupby("design")["value"].mean()
     row = (
-        csv["T6"]
+        tables["T6"]
         .query(
             "`Key figure` == 'self sufficiency' and Design == 'Fixed price'"
             " and Closure == @RESOLVED"
@@ -268,20 +284,95 @@ def test_key_figures_stand_beside_those_of_the_reference(
     assert any("undefined figure" in note for note in table.notes)
 
 
-def test_sensitivity_has_every_value_of_every_axis(csv: dict[str, pd.DataFrame]) -> None:
-    table = csv["T7"]
+def test_columns_of_the_sensitivity_name_their_closure(
+    tables: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
+) -> None:
+    heads = list(tables["T7"].columns[3:])
+    assert [re.findall(r"\((.*?)\)", head) for head in heads] == [["new rates"]] * 7 + [
+        ["fixed rates"]
+    ]
+    peaks = base["grid"].query("level == 'microgrid' and closure == 'resolved'")
+    by_design = peaks.groupby("design")["peak_kw"].mean()
+    row = tables["T7"].query("Design == 'Time bands' and Value == 30.0").iloc[0]
+    assert row["Sum of low-voltage peaks (new rates), kW"] == pytest.approx(by_design["bands"])
+    assert row["Change of that sum (new rates), %"] == pytest.approx(
+        100 * (by_design["bands"] / by_design["volumetric"] - 1)
+    )
+
+
+def test_low_voltage_peaks_are_among_the_key_figures(
+    tables: dict[str, pd.DataFrame], base: dict[str, pd.DataFrame]
+) -> None:
+    peaks = base["grid"].query("level == 'microgrid' and closure == 'resolved'")
+    by_design = peaks.groupby("design")["peak_kw"].mean()
+    shown = tables["T6"].query("Closure == @RESOLVED and Design == 'Monthly peak'")
+    is_low = shown["Key figure"] == "sum of the peaks of the low-voltage interfaces"
+    row = shown[is_low].iloc[0]
+    assert row["Value"] == pytest.approx(by_design["peak"])
+    assert row["Reference"] == pytest.approx(by_design["volumetric"])
+    assert (shown["Key figure"] == "peak of the grid connection").any()
+
+
+def test_without_low_voltage_the_connection_is_judged(tmp_path: Path) -> None:
+    """Areas of the made-up study called cells."""
+    plan = Plan(designs=("volumetric", "peak"), seeds=(1,), pv_shares=(0.3,), days=1)
+    found = {name: dict(columns) for name, columns in study_tables(plan).items()}
+    found["interface"]["level"] = ["cell"] * len(found["interface"]["level"])
+    is_low = np.array(found["grid"]["level"]) == LOW_VOLTAGE
+    found["grid"]["peak_kw"] = np.where(is_low, 0.0, found["grid"]["peak_kw"])
+    header = StudyHeader("a", "", "volumetric", "name: a\n", "name: b\n")
+    data = load(write_study(tmp_path / "a.study.h5", header, found))
+    assert findings(data)[0].startswith("The peak of the grid connection is lowest under")
+    with drawing():
+        figures = {figure.key: figure for figure in all_figures(data)}
+    assert "peak of the grid connection" in figures["F6"].caption
+    assert "connection to the grid above (HV)" in figures["F4"].caption
+    assert not [n for n in all_tables(data)[6].full.columns if "low-voltage" in n]
+
+
+def test_sensitivity_has_every_value_of_every_axis(tables: dict[str, pd.DataFrame]) -> None:
+    table = tables["T7"]
     assert list(table["Axis"].unique()) == ["Share of households with PV, %", "Seed"]
     shares = table.query("Axis == 'Share of households with PV, %'")
     assert sorted(shares["Value"].unique()) == [30.0, 60.0]
     assert len(shares) == 2 * len(CHARGES)
-    none_without_reaction = shares.query("Design == 'Volumetric (today)'")["Revenue gap, %"]
+    none_without_reaction = shares.query("Design == 'Volumetric (today)'")[
+        "Revenue gap (fixed rates), %"
+    ]
     np.testing.assert_allclose(none_without_reaction, 0.0, atol=1e-9)
-    assert (shares.query("Design == 'Monthly peak'")["Revenue gap, %"] < -1.0).all()
+    assert (shares.query("Design == 'Monthly peak'")["Revenue gap (fixed rates), %"] < -1.0).all()
 
 
-def test_parameters_carry_source_and_year(csv: dict[str, pd.DataFrame]) -> None:
-    assert list(csv["T8"].columns) == ["Parameter", "Value", "Unit", "Source", "Year"]
-    assert csv["T8"]["Source"].notna().all()
+def test_parameters_carry_source_and_year(tables: dict[str, pd.DataFrame]) -> None:
+    assert list(tables["T8"].columns) == ["Parameter", "Value", "Unit", "Source", "Year"]
+    assert tables["T8"]["Source"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("allowed revenue", "2.5028e+06", ("allowed revenue", "2,502,800")),
+        (
+            "Monthly peak: network power, interval_minutes",
+            "15",
+            ("Monthly peak: network power, interval", "15"),
+        ),
+        ("Fees: fee, rates_eur_per_kwh.always", "0.11", ("Fees: fee, rates, always", "0.11")),
+        (
+            "local: energy, microgrid_discount",
+            "0.57",
+            ("local: energy, microgrid discount", "0.57"),
+        ),
+        (
+            "price, feed_in",
+            "kind fixed, price_eur_per_kwh 0.08",
+            ("price, feed in", "fixed, price 0.08"),
+        ),
+        ("discounts", "57 and 28", ("discounts", "57 and 28")),
+    ],
+)
+def test_parameters_are_written_in_words(name: str, value: str, words: tuple[str, str]) -> None:
+    assert (parameter_name(name), parameter_value(value)) == words
 
 
 # --- figures ---
@@ -443,11 +534,77 @@ def test_a_name_with_markup_is_shown_and_not_run(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in text
 
 
+def test_the_title_stands_once_and_without_underscores(page: tuple[str, _Page]) -> None:
+    text, _ = page
+    assert text.count("<h1>") == 1
+    assert "<h1>Made up</h1>" in text
+    assert "<title>Made up</title>" in text
+    assert text.count("to see how a report looks") == 1
+
+
+def test_provenance_is_a_table_and_no_json(tmp_path: Path) -> None:
+    plan = Plan(designs=("volumetric",), closures=("none",), seeds=(1,), pv_shares=(0.3,), days=1)
+    provenance = {
+        "git_commit": "abc",
+        "inputs": [{"name": "SimBench", "version": "1.6.3", "licence": "ODbL-1.0"}],
+        "packages": {"mosaik-api-v3": "3.0"},
+        "solver": {"name": "HiGHS", "options": {"output_flag": False}},
+        "population": {"agents_household": 1434},
+        "notes": ["108 of 434 households own a plant."],
+    }
+    path = write_study_file(tmp_path / "a.study.h5", plan, provenance=provenance)
+    data = load(path)
+    text = _page_of(data)
+    for words in (
+        '<h3 class="later">Inputs and their licences</h3>',
+        '<th scope="col">licence</th>',
+        "<td>ODbL-1.0</td>",
+        '<th scope="row">mosaik-api-v3</th>',
+        '<th scope="row">options: output flag</th>',
+        "<td>1,434</td>",
+        "<li>108 of 434 households own a plant.</li>",
+        '<th scope="row">Commit of the program</th><td>abc</td>',
+    ):
+        assert words in text
+    assert "{" not in text.partition('id="provenance"')[2]
+
+
+def _page_of(data: StudyData) -> str:
+    with drawing():
+        return render(data, all_tables(data), all_figures(data), {})
+
+
 def test_findings_name_the_best_and_the_worst_design(data: StudyData) -> None:
-    peak, gap, hard = findings(data)
-    assert "lowest under Monthly peak (−" in peak
+    low_voltage, connection, gap, hard = findings(data)
+    assert low_voltage.startswith("The sum of the peaks of the low-voltage interfaces is lowest")
+    assert "lowest under Monthly peak (−" in connection
+    assert "The peak of the grid connection is" in connection
     assert "Monthly peak" in gap
-    assert "fewest under Time bands (0 %)" in hard
+    assert "fewest under" in hard
+    assert "Time bands" in hard.partition("fewest under")[2]
+
+
+def test_the_reference_can_be_best_and_nobody_wins_within_rounding(tmp_path: Path) -> None:
+    """Peaks in kW: reference 100, peak 100.04, bands 150; the connection 1000 everywhere."""
+    plan = Plan(
+        designs=("volumetric", "peak", "bands"), closures=("none",), seeds=(1,), pv_shares=(0.3,)
+    )
+    found = {name: dict(columns) for name, columns in study_tables(plan).items()}
+    kw = {"microgrid": [100.0, 100.04, 150.0], "all": [1000.0, 1000.3, 999.8]}
+    found["grid"]["peak_kw"] = [
+        kw.get(level, [0.0] * 3)[run]
+        for run, level in zip(found["grid"]["run"], found["grid"]["level"], strict=True)
+    ]
+    header = StudyHeader("a", "", "volumetric", "name: a\n", "name: b\n")
+    low_voltage, connection, *_ = findings(load(write_study(tmp_path / "a.h5", header, found)))
+    assert low_voltage == (
+        "The sum of the peaks of the low-voltage interfaces is lowest under Volumetric (today) "
+        "(the reference) and Monthly peak (0.0 % against Volumetric (today)) and highest under "
+        "Time bands (+50.0 %)."
+    )
+    assert connection == (
+        "The peak of the grid connection is the same under all designs, to 0.1 %."
+    )
 
 
 @pytest.mark.parametrize(
@@ -533,10 +690,12 @@ def test_whatever_failed_the_rest_is_reported(tmp_path: Path, failed: tuple[int,
     )
     path = write_study_file(tmp_path / "a.study.h5", plan, reference_design="volumetric")
     data = load(path)
-    write_report(path, tmp_path / "report", ["html"])
-    text = (tmp_path / "report" / "report.html").read_text()
+    found = all_tables(data)
+    with drawing():
+        figures = all_figures(data)
+    text = render(data, found, figures, {})
     assert text.count("the power flow found no solution") == len(failed)
-    for table in all_tables(data):
+    for table in found:
         assert len(table.full) > 0, table.key
 
 

@@ -119,8 +119,8 @@ def winners_and_losers(
 
     Parameters
     ----------
-    bills : one row per customer, indexed by customer, with the columns `group`, `before` and
-        `after`, EUR over the period.
+    bills : one row per customer and seed, indexed by customer, with the columns `group`, `before`
+        and `after`, EUR over the period.
     year_share : share of a year that the period covers, above 0.
     before, after : bills by component, EUR over the period, one row per customer and one column
         per component; None where they are not known.
@@ -164,13 +164,17 @@ def _class_change(group: str, yearly: pd.DataFrame) -> ClassChange:
 
 
 def _largest_losers(yearly: pd.DataFrame) -> tuple[CustomerChange, ...]:
-    before, after = (yearly[name].to_numpy(np.float64) for name in ("before", "after"))
+    """Name who pays most more, everybody once: by the mean of its bills over all seeds."""
+    one_each = yearly.groupby(level=0, sort=False).agg(
+        {"group": "first", "before": "mean", "after": "mean"}
+    )
+    before, after = (one_each[name].to_numpy(np.float64) for name in ("before", "after"))
     change, percent = after - before, percent_change(before, after)
     rows = np.argsort(-change, kind="stable")[:LARGEST]
     return tuple(
         CustomerChange(
-            str(yearly.index[row]),
-            str(yearly["group"].iloc[row]),
+            str(one_each.index[row]),
+            str(one_each["group"].iloc[row]),
             float(change[row]),
             _known(percent[row]),
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -15,10 +15,12 @@ from tricell.results.bill_changes import WinnersLosers
 from tricell.results.charge_indicators import WORSE_EUR_PER_YEAR, WORSE_PERCENT
 from tricell.results.comparison import AgentChange, BillChange, ComparedRun, Comparison, FigureRow
 from tricell.results.design_comparison import DesignComparison
+from tricell.results.figure_names import figure_factor, figure_name, figure_unit
 from tricell.results.layout import RUN_SCOPE
 
 UNKNOWN = "-"
 NOT_COMPARABLE = "n/c"
+PERCENT = "%"
 NAME_COLUMNS = 49
 """Columns that the names, units and the first run take at most."""
 RESIDUE = 1e-9
@@ -64,7 +66,7 @@ def print_design_comparison(comparison: DesignComparison, console: Console) -> N
     if comparison.figures:
         title = "Key figures, means over the seeds" if len(comparison.seeds) > 1 else "Key figures"
         _print_section(console, title, _design_figure_table(comparison))
-    print_winners(comparison.winners, "B - A", console)
+    print_winners(comparison.winners, "B - A", console, len(comparison.seeds))
 
 
 def _design_figure_table(comparison: DesignComparison) -> Table:
@@ -75,26 +77,29 @@ def _design_figure_table(comparison: DesignComparison) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("B - A", justify="right", no_wrap=True, style="cyan")
     for each in comparison.figures:
-        difference = each.after - each.before
+        factor, unit = figure_factor(each.name), figure_unit(each.name, each.unit)
+        before, after = factor * each.before, factor * each.after
         table.add_row(
-            each.name.replace("_", " "),
-            each.unit.replace("1", ""),
-            _figure(each.before),
-            _figure(each.after),
-            "=" if abs(difference) < RESIDUE else _figure(difference, sign="+"),
+            figure_name(each.name),
+            unit,
+            _figure(before, unit),
+            _figure(after, unit),
+            _difference(after - before, unit),
         )
     return table
 
 
-def print_winners(winners: WinnersLosers, pair: str, console: Console) -> None:
+def print_winners(winners: WinnersLosers, pair: str, console: Console, seeds: int = 1) -> None:
     """Print how bills change by customer class and component, and who loses most."""
     title = f"Bills per year, {pair}, EUR: + pays more"
-    _print_section(console, title, _class_table(winners))
+    _print_section(console, title, _class_table(winners, console.width))
     days = winners.year_share * 365.0
     note = (
         f" Period of {days:,.4g} d, scaled to a year. hard: worse by over "
         f"{WORSE_PERCENT:g} % and over {WORSE_EUR_PER_YEAR:g} EUR/yr."
     )
+    if seeds > 1:
+        note += f" n counts the customers of all {seeds} seeds; all else below is a mean over them."
     console.print(Text(note, style="dim"))
     if winners.largest_losers:
         _print_section(console, f"Who loses most, {pair}", _loser_table(winners))
@@ -102,7 +107,7 @@ def print_winners(winners: WinnersLosers, pair: str, console: Console) -> None:
         _print_section(console, f"Bills by component, {pair}, EUR/yr", _component_table(winners))
 
 
-def _print_section(console: Console, title: str, body: Table) -> None:
+def _print_section(console: Console, title: str, body: Table | Group) -> None:
     console.print()
     console.print(Rule(Text(title, style="bold"), align="left", style="dim"))
     console.print(Padding(body, (0, 0, 0, 1), expand=False))
@@ -143,31 +148,35 @@ def _figure_table(comparison: Comparison, others: Sequence[int]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True, style="cyan")
     for row in comparison.figures:
         scope = "" if row.scope == RUN_SCOPE else f"{row.scope}: "
-        name = scope + row.name.replace("_", " ")
-        table.add_row(name, row.unit.replace("1", ""), *_figure_cells(row, others))
+        unit = figure_unit(row.name, row.unit)
+        table.add_row(scope + figure_name(row.name), unit, *_figure_cells(row, others, unit))
     return table
 
 
-def _figure_cells(row: FigureRow, others: Sequence[int]) -> Iterator[str]:
-    yield _figure(row.values[0])
+def _figure_cells(row: FigureRow, others: Sequence[int], unit: str) -> Iterator[str]:
+    factor = figure_factor(row.name)
+    values = [None if value is None else factor * value for value in row.values]
+    yield _figure(values[0], unit)
     for number in others:
-        yield _figure(row.values[number])
+        yield _figure(values[number], unit)
         difference = row.differences[number]
         if not row.is_comparable[number]:
             yield NOT_COMPARABLE
         else:
-            yield (
-                "="
-                if difference is not None and abs(difference) < RESIDUE
-                else _figure(difference, sign="+")
-            )
+            yield UNKNOWN if difference is None else _difference(factor * difference, unit)
 
 
-def _figure(value: float | None, sign: str = "") -> str:
+def _difference(value: float, unit: str) -> str:
+    return "=" if abs(value) < RESIDUE else _figure(value, unit, sign="+")
+
+
+def _figure(value: float | None, unit: str, sign: str = "") -> str:
     if value is None:
         return UNKNOWN
     if abs(value) < RESIDUE:
         return "0"
+    if unit == PERCENT:
+        return f"{value:{sign}.2f}"
     if abs(value) >= 1e5:
         return f"{value:{sign},.0f}"
     return f"{value:{sign}.2e}" if abs(value) < 1e-4 else f"{value:{sign},.5g}"
@@ -201,21 +210,35 @@ def _named(changes: Sequence[AgentChange]) -> str:
     return ", ".join(words) or "nobody"
 
 
-def _class_table(winners: WinnersLosers) -> Table:
-    headings = ("n", "better", "worse", "mean", "median", "P10", "P90", "mean %", "hard %")
-    table = _plain_table("class", headings)
-    for each in winners.classes:
-        table.add_row(
-            each.group,
-            f"{each.customers:,}",
-            f"{each.better:,}",
-            f"{each.worse:,}",
-            *(_eur(value) for value in (each.mean_eur, each.median_eur, each.p10_eur)),
-            _eur(each.p90_eur),
-            _percent(each.mean_percent),
-            f"{100.0 * each.hard_share:.0f}",
-            style="bold" if each is winners.classes[0] else None,
-        )
+def _class_table(winners: WinnersLosers, width: int) -> Group:
+    """Return how classes change, in two tables where one is wider than the screen."""
+    columns = {
+        "n": [f"{each.customers:,}" for each in winners.classes],
+        "better": [f"{each.better:,}" for each in winners.classes],
+        "worse": [f"{each.worse:,}" for each in winners.classes],
+        "mean": [_eur(each.mean_eur) for each in winners.classes],
+        "median": [_eur(each.median_eur) for each in winners.classes],
+        "P10": [_eur(each.p10_eur) for each in winners.classes],
+        "P90": [_eur(each.p90_eur) for each in winners.classes],
+        "mean %": [_percent(each.mean_percent) for each in winners.classes],
+        "hard %": [f"{100.0 * each.hard_share:.0f}" for each in winners.classes],
+    }
+    names = [in_words(each.group) for each in winners.classes]
+    longest = max(len(word) for name in [*names, "class"] for word in name.split())
+    taken = sum(1 + max(map(len, [head, *cells])) for head, cells in columns.items())
+    counts, amounts = ("n", "better", "worse", "mean %", "hard %"), ("mean", "median", "P10", "P90")
+    parts = [tuple(columns)] if 2 + longest + taken <= width else [counts, amounts]
+    return Group(*(_part_of_classes(names, columns, part, longest) for part in parts))
+
+
+def _part_of_classes(
+    names: Sequence[str], columns: Mapping[str, Sequence[str]], heads: Sequence[str], longest: int
+) -> Table:
+    table = _plain_table("class", heads)
+    table.columns[0].min_width = longest
+    for row, name in enumerate(names):
+        cells = [columns[head][row] for head in heads]
+        table.add_row(name, *cells, style="bold" if row == 0 else None)
     return table
 
 
@@ -223,7 +246,9 @@ def _loser_table(winners: WinnersLosers) -> Table:
     table = _plain_table("customer", ("EUR/yr", "%"))
     table.add_column("class", overflow="fold")
     for each in winners.largest_losers:
-        table.add_row(each.customer, _eur(each.change_eur), _percent(each.percent), each.group)
+        table.add_row(
+            each.customer, _eur(each.change_eur), _percent(each.percent), in_words(each.group)
+        )
     return table
 
 
@@ -231,7 +256,7 @@ def _component_table(winners: WinnersLosers) -> Table:
     table = _plain_table("component", ("before", "after", "change"))
     for each in winners.components:
         amounts = (f"{each.before_eur:,.2f}", f"{each.after_eur:,.2f}", _eur(each.change_eur))
-        table.add_row(each.component.replace("_", " "), *amounts)
+        table.add_row(in_words(each.component), *amounts)
     before, after = (
         sum(getattr(each, name) for each in winners.components)
         for name in ("before_eur", "after_eur")
@@ -239,6 +264,11 @@ def _component_table(winners: WinnersLosers) -> Table:
     amounts = (f"{before:,.2f}", f"{after:,.2f}", _eur(after - before))
     table.add_row("sum", *amounts, style="bold")
     return table
+
+
+def in_words(name: str) -> str:
+    """Write the name of a class or component for people."""
+    return name.replace("_", " ")
 
 
 def _plain_table(first: str, numbers: Sequence[str]) -> Table:

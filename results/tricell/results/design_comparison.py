@@ -1,8 +1,9 @@
 """Two designs of a study side by side: who wins and who loses between them.
 
 The bills of design B are compared with those of design A for the same customers: at the base point
-of the axes, with the same seed and at the same closure. Customers of all seeds are taken together;
-sums over customers are means over the seeds.
+of the axes, with the same seed and at the same closure. Classes take the customers of all seeds
+together; who loses most is told by each customer's mean over the seeds, and sums over customers
+are means over the seeds.
 """
 
 from __future__ import annotations
@@ -171,17 +172,16 @@ def _runs(data: StudyData, design: str, closure: str) -> pd.DataFrame:
 
 
 def _paired_bills(data: StudyData, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return group, before, after and whether it is another customer, by customer."""
+    """Return group, before, after and whether it is another customer, by customer and seed."""
     table = data.tables["bill"]
     parts = []
-    for seed, before, after in pairs.itertuples():
+    for before, after in pairs.itertuples(index=False):
         one = table[table["run"] == before].set_index("customer")
         two = table[table["run"] == after].set_index("customer")
         names = one.index.intersection(two.index)
         one, two = one.loc[names], two.loc[names]
         other = pd.concat([one[name] != two[name] for name in TRAITS[:-1]], axis=1).any(axis=1)
         moved = (one["load_kwh"] - two["load_kwh"]).abs() > 1e-6 * one["load_kwh"].abs()
-        label = names if len(pairs) == 1 else f"seed {seed}: " + names
         parts.append(
             pd.DataFrame(
                 {
@@ -190,7 +190,7 @@ def _paired_bills(data: StudyData, pairs: pd.DataFrame) -> pd.DataFrame:
                     "after": two["total"].to_numpy(),
                     "is_other": (other | moved).to_numpy(),
                 },
-                index=label,
+                index=names,
             )
         )
     return pd.concat(parts)
@@ -205,7 +205,7 @@ def _components(data: StudyData, runs: pd.Series[int]) -> pd.DataFrame:
 
 
 def _figures(data: StudyData, pairs: pd.DataFrame) -> tuple[ComparedFigure, ...]:
-    rows = data.tables["kpi"]
+    rows = data.key_figures
     rows = rows[rows["scope"] == "run"]
     means = [
         rows[rows["run"].isin(pairs[side])].groupby(["name", "unit"], sort=False)["value"].mean()

@@ -24,6 +24,7 @@ import pandas as pd
 
 from tricell.errors import ResultsError
 from tricell.results import study_layout
+from tricell.results.figure_names import LOW_VOLTAGE_PEAK, LOW_VOLTAGE_REDUCTION
 from tricell.results.study_results import open_study
 
 AXES = ("pv_share", "battery_share", "ev_share", "heat_pump_share", "participation", "days")
@@ -42,6 +43,10 @@ AXIS_LABELS: Mapping[str, str] = MappingProxyType(
 CLOSURE_LABELS: Mapping[str, str] = MappingProxyType(
     {"none": "no reaction", "fixed": "reaction, fixed rates", "resolved": "reaction, new rates"}
 )
+RATES_LABELS: Mapping[str, str] = MappingProxyType(
+    {"none": "no reaction", "fixed": "fixed rates", "resolved": "new rates"}
+)
+"""Closures in the heads of columns."""
 LEVEL_LABELS: Mapping[str, str] = MappingProxyType(
     {
         "microgrid": "low voltage (microgrid)",
@@ -52,6 +57,14 @@ LEVEL_LABELS: Mapping[str, str] = MappingProxyType(
     }
 )
 EVERYBODY = "all customers"
+LOW_VOLTAGE = "microgrid"
+PEAK_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        LOW_VOLTAGE: "sum of the peaks of the low-voltage interfaces",
+        study_layout.ALL_LEVELS: "peak of the grid connection",
+    }
+)
+"""What the peak of a level in tables/grid is."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class StudyData:
     ----------
     attrs : attributes of the file.
     provenance : packages, inputs and machine.
-    tables : tables of `study_layout.TABLES`, words as text.
+    tables : tables of `study_layout.TABLES`, words as text; classes without underscores.
     """
 
     path: Path
@@ -180,11 +193,21 @@ class StudyData:
         closure : only runs of this closure.
         runs : only these runs; those of the base point by default.
         """
+        return self.joined(self.tables[table], closure=closure, runs=runs)
+
+    def joined(
+        self,
+        table: pd.DataFrame,
+        *,
+        closure: str | None = None,
+        runs: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
+        """Return what `rows` does of a table that has the column run."""
         chosen = self.base if runs is None else runs
         if closure is not None:
             chosen = chosen[chosen["closure"] == closure]
         columns = ["design", "closure", "seed", "setting", "before", "year_share"]
-        return self.tables[table].join(chosen[columns], on="run", how="inner")
+        return table.join(chosen[columns], on="run", how="inner")
 
     @cached_property
     def customers(self) -> pd.DataFrame:
@@ -211,6 +234,54 @@ class StudyData:
         """Customer classes, parted by PV where a class has both; the largest first."""
         counts = self.bills(self.main_closure)["segment"].value_counts()
         return tuple(counts.sort_index().sort_values(ascending=False, kind="stable").index)
+
+    @cached_property
+    def title(self) -> str:
+        """The name of the study as a title."""
+        words = self.attrs["study"].replace("_", " ").strip()
+        return words[:1].upper() + words[1:]
+
+    @cached_property
+    def peak_level(self) -> str:
+        """The level whose peak the report judges designs by: low voltage where there is any."""
+        table = self.tables["grid"]
+        low = table[table["level"] == LOW_VOLTAGE]["peak_kw"]
+        return LOW_VOLTAGE if (low > 0.0).any() else study_layout.ALL_LEVELS
+
+    def peaks(self, level: str) -> pd.DataFrame:
+        """Return kw, before (the reference's) and change, %, of a level's peak, by run."""
+        table = self.tables["grid"]
+        of_level = table[table["level"] == level].set_index("run")["peak_kw"]
+        runs = self.runs
+        kw = of_level.reindex(runs.index)
+        before = pd.Series(of_level.reindex(runs["before"]).to_numpy(), index=runs.index)
+        change = 100.0 * (kw / before.where(before > 0.0) - 1.0)
+        return pd.DataFrame({"kw": kw, "before": before, "change": change})
+
+    @cached_property
+    def key_figures(self) -> pd.DataFrame:
+        """tables/kpi with the low-voltage peaks of every run, where there are any."""
+        table = self.tables["kpi"]
+        if self.peak_level != LOW_VOLTAGE:
+            return table
+        peaks = self.peaks(LOW_VOLTAGE)
+        added = [
+            pd.DataFrame(
+                {"run": peaks.index, "name": name, "scope": "run", "value": values, "unit": unit}
+            )
+            for name, values, unit in (
+                (LOW_VOLTAGE_PEAK, peaks["kw"], "kW"),
+                (LOW_VOLTAGE_REDUCTION, -peaks["change"] / 100.0, "1"),
+            )
+        ]
+        return pd.concat([*added, table], ignore_index=True)
+
+    @cached_property
+    def low_voltage_areas(self) -> tuple[str, ...]:
+        """The areas whose peaks are summed where low voltage counts, else the root alone."""
+        table = self.rows("interface")
+        areas = table.loc[table["level"] == LOW_VOLTAGE, "area"]
+        return tuple(dict.fromkeys(areas)) or (self.root,)
 
     @cached_property
     def root(self) -> str:
@@ -246,12 +317,11 @@ def load(path: Path) -> StudyData:
         If it cannot be read, or if no run of it can be compared with the reference design.
     """
     with open_study(path) as study:
-        data = StudyData(
-            path=path,
-            attrs=dict(study.attrs),
-            provenance=dict(study.provenance),
-            tables={name: study.table(name) for name in study_layout.TABLES},
-        )
+        tables = {name: study.table(name) for name in study_layout.TABLES}
+        attrs, provenance = dict(study.attrs), dict(study.provenance)
+    bills = tables["bill"]
+    tables["bill"] = bills.assign(**{"class": bills["class"].astype(str).str.replace("_", " ")})
+    data = StudyData(path=path, attrs=attrs, provenance=provenance, tables=tables)
     if data.runs.empty:
         failed = int((data.tables["run"]["status"] == "failed").sum())
         raise ResultsError(

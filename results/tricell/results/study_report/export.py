@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from tricell.errors import ResultsError
 from tricell.results.study_report import page
-from tricell.results.study_report.data import load
+from tricell.results.study_report.data import StudyData, load
 from tricell.results.study_report.figures import all_figures
 from tricell.results.study_report.style import ReportFigure, drawing
 from tricell.results.study_report.tables import ReportTable, all_tables
@@ -23,6 +23,8 @@ CAPTIONS = "captions.txt"
 DRAWN = frozenset({"html", "png", "svg"})
 """Formats that need the figures."""
 PNG_DPI = 200
+CSV_DIGITS = "%.7g"
+"""Numbers in CSV; Parquet has all digits."""
 
 
 def write_report(study_file: Path, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -49,11 +51,28 @@ def write_report(study_file: Path, folder: Path, formats: Sequence[str] = FORMAT
             f"The report has no format {', '.join(unknown)}; choose from {', '.join(FORMATS)}."
         )
     data = load(study_file)
-    tables = all_tables(data)
+    with drawing():
+        figures = all_figures(data) if set(formats) & DRAWN else ()
+    return save_report(data, all_tables(data), figures, folder, formats)
+
+
+def save_report(
+    data: StudyData,
+    tables: Sequence[ReportTable],
+    figures: Sequence[ReportFigure],
+    folder: Path,
+    formats: Sequence[str] = FORMATS,
+) -> list[Path]:
+    """Write tables and figures of a study, as `write_report` does, and return the paths.
+
+    Raises
+    ------
+    ResultsError
+        If the folder cannot be written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with drawing():
-            figures = all_figures(data) if set(formats) & DRAWN else ()
             drawn = {each.key: _svg(each.drawing) for each in figures if each.drawing is not None}
             paths = [
                 *_write_figures(folder / FIGURES, figures, drawn, formats),
@@ -81,7 +100,7 @@ def _write_tables(
     for table in tables:
         stem = folder / file_stem(table)
         if "csv" in formats:
-            text = table.full.to_csv(index=False, lineterminator="\n")
+            text = table.full.to_csv(index=False, lineterminator="\n", float_format=CSV_DIGITS)
             yield _written(stem.with_suffix(".csv"), text.encode("utf-8"))
         if "parquet" in formats:
             buffer = io.BytesIO()
@@ -115,8 +134,10 @@ def _captions(figures: Sequence[ReportFigure]) -> str:
 
 
 def _svg(figure: Figure) -> bytes:
+    """Draw a figure, which keeps the layout that it finds for what is drawn next."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", dpi=PNG_DPI, metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")
     return buffer.getvalue()
 
 

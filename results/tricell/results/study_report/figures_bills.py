@@ -10,12 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from tricell.results.charge_indicators import price_gini
 from tricell.results.study_layout import ALL_LEVELS
 from tricell.results.study_layout import COMPONENTS as NO_CHARGES
-from tricell.results.study_report.data import CLOSURE_LABELS, StudyData
+from tricell.results.study_report.data import CLOSURE_LABELS, LOW_VOLTAGE, PEAK_LABELS, StudyData
 from tricell.results.study_report.style import (
     GREY,
     NO_OTHER_DESIGN,
@@ -23,6 +24,7 @@ from tricell.results.study_report.style import (
     ReportFigure,
     design_legend,
     design_looks,
+    grouped,
     legend_above,
     legend_height,
     new_figure,
@@ -36,8 +38,14 @@ from tricell.results.study_report.style import (
 )
 
 MAX_PANELS = 6
+OUTER, INNER = (0.01, 0.99), (0.05, 0.95)
+"""Quantiles at which the axes of bill changes end."""
+FAR = 4.0
+"""Values beyond so many times the inner range are far from all others."""
 MAX_SEGMENTS = 4
 LABEL_WIDTH = 24
+CHARACTERS = 74
+"""So many characters fit in the width of a figure beside its row labels."""
 COMPONENTS: Mapping[str, str] = {
     "energy_retail": "energy from the retailer",
     "energy_p2p": "energy from peers, net",
@@ -51,12 +59,19 @@ MATTERS = 0.005
 """Amounts below this, EUR/yr, are not drawn."""
 MATTERS_PERCENT = 0.01
 FRONT = "Pareto front"
+GAP_FIXED = "gap, fixed rates"
 EQUITY: Mapping[str, str] = {
     "redistributed": "cross-subsidy, % of the network revenue",
     "gini": "Gini index of network charges per kWh",
 }
 """What is drawn against the peak, with the title of its axis."""
+PEAK_AXIS: Mapping[str, str] = {
+    LOW_VOLTAGE: "change of the sum of\nlow-voltage peaks, %",
+    ALL_LEVELS: "change of the peak of\nthe grid connection, %",
+}
 SHOWN_PERCENT = 0.05
+SHOWN_SHARE = 0.05
+"""Designs whose steps are all below this share of the largest have no panel."""
 
 
 def bill_changes(data: StudyData) -> ReportFigure:
@@ -87,6 +102,7 @@ def bill_changes(data: StudyData) -> ReportFigure:
         axis.set_title(f"{name} (n = {len(part) // part['design'].nunique():,})")
         axis.set_xlim(0, 100)
         axis.set_ylim(low, high)
+        grouped(axis, "y")
         axis.grid(axis="y")
         axis.set_xlabel("customers, sorted, %")
         if number % 2 == 0:
@@ -97,8 +113,8 @@ def bill_changes(data: StudyData) -> ReportFigure:
         notes.append(f"Smaller classes are in T3: {', '.join(data.segment_names[MAX_PANELS:])}.")
     if clipped:
         notes.append(
-            f"{clipped} of {len(bills):,} values lie outside the axes, which end at the outermost "
-            "1 % of each panel."
+            f"{clipped} of {len(bills):,} values lie outside the axes, which leave out the "
+            "outermost 1 % of a panel, or 5 % where these are far from all others."
         )
     return ReportFigure(
         "F1",
@@ -115,8 +131,12 @@ def bill_changes(data: StudyData) -> ReportFigure:
 
 
 def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.quantile(values, (0.01, 0.99)) if len(values) > 100 else _range(values)
+    low, high = np.quantile(values, OUTER) if len(values) > 100 else _range(values)
+    inner_low, inner_high = np.quantile(values, INNER) if len(values) > 100 else (low, high)
     low, high = min(low, 0.0), max(high, 0.0)
+    inner_low, inner_high = min(inner_low, 0.0), max(inner_high, 0.0)
+    bound = FAR * (inner_high - inner_low)
+    low, high = (low if low > -bound else inner_low), (high if high < bound else inner_high)
     room = 0.06 * (high - low) or 1.0
     return float(low - room), float(high + room)
 
@@ -155,6 +175,7 @@ def bill_components(data: StudyData) -> ReportFigure:
         _stack(axis, amounts, colours)
         axis.plot(amounts.sum(axis=1), np.arange(len(amounts)), "D", color="black", markersize=4.5)
         axis.set_title(f"{name}: bill")
+        axis.margins(x=0.06)
     below = figure.add_subplot(grid[lines - 1, :])
     _stack(below, _mean_charges(data), {})
     below.set_title("all customers: network charges by name")
@@ -164,6 +185,8 @@ def bill_components(data: StudyData) -> ReportFigure:
         axis.invert_yaxis()
         axis.grid(axis="x")
         zero_line(axis, vertical=True)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        grouped(axis, "x")
         axis.set_xlabel("EUR/yr per customer")
     handles: list[object] = [Patch(color=colours[name], label=COMPONENTS[name]) for name in parts]
     bill = Line2D([], [], color="black", marker="D", linestyle="", label="bill")
@@ -226,7 +249,7 @@ def _name_bars(
 ) -> None:
     """Write a charge's name into its bars, shortened to what fits."""
     for row, (amount, start) in enumerate(zip(amounts, starts, strict=True)):
-        room = int(abs(amount) / span * 68)
+        room = int(abs(amount) / span * CHARACTERS)
         text = name if len(name) <= room else f"{name[: room - 1]}…" if room > 4 else ""
         axis.text(start + amount / 2.0, row, text, ha="center", va="center", fontsize=9)
 
@@ -259,7 +282,8 @@ def efficiency_equity(data: StudyData) -> ReportFigure:
                 elinewidth=0.9,
                 capsize=2.5,
             )
-        axis.set_xlabel("change of the grid's peak, %")
+        axis.set_xlabel(PEAK_AXIS[data.peak_level])
+        grouped(axis, "x")
         axis.set_ylabel(heading)
         axis.grid()
         axis.margins(0.12)
@@ -270,7 +294,7 @@ def efficiency_equity(data: StudyData) -> ReportFigure:
     front_handle = Line2D([], [], color=GREY, linestyle=":", label=FRONT)
     legend_above(figure, [*handles, front_handle])
     spread = " Bars span the seeds." if len(data.seeds) > 1 else ""
-    notes = [f"Closure: {CLOSURE_LABELS[data.main_closure]}."]
+    notes = [f"Closure: {CLOSURE_LABELS[data.main_closure]}.", *_connection_note(data)]
     missing = [heading for name, heading in EQUITY.items() if name not in shown]
     if missing:
         notes.append(f"Undefined here and not drawn: {', '.join(missing)}.")
@@ -278,16 +302,30 @@ def efficiency_equity(data: StudyData) -> ReportFigure:
         "F6",
         slug,
         title,
-        "Left and down is better. Across: the change of the highest import through the grid "
-        "connection, the driver of network cost, against "
-        f"{data.labels[data.reference]}. Up, first: half the sum of the absolute differences "
-        "between each customer's network charges and causal cost, as a share of the revenue; 0 "
-        "means that everybody pays what he causes. Up, second: Gini index of network charges "
-        "per kWh imported; 0 means that all pay the same per kWh. On the dotted front no design "
-        f"is better in one without being worse in the other. Means over seeds.{spread}",
+        f"Left and down is better. Across: the change of the {PEAK_LABELS[data.peak_level]}, a "
+        f"driver of network cost, against {data.labels[data.reference]}. Up, first: half the sum "
+        "of the absolute differences between each customer's network charges and causal cost, as "
+        "a share of the revenue; 0 means that everybody pays what he causes. Up, second: Gini "
+        "index of network charges per kWh imported; 0 means that all pay the same per kWh. On the "
+        "dotted front no design is better in one without being worse in the other. Means over "
+        f"seeds.{spread}",
         figure,
         tuple(notes),
     )
+
+
+def _connection_note(data: StudyData) -> list[str]:
+    """State the change of the connection's peak where another peak is drawn."""
+    if data.peak_level == ALL_LEVELS:
+        return []
+    runs = data.base[data.base["closure"] == data.main_closure]
+    change = data.peaks(ALL_LEVELS)["change"].loc[runs.index].groupby(runs["design"]).mean()
+    parts = [
+        f"{data.labels[design]} {signed(change[design])} %"
+        for design in data.others
+        if np.isfinite(change.get(design, np.nan))
+    ]
+    return [f"Change of the peak of the grid connection: {', '.join(parts)}."] if parts else []
 
 
 def _to_extremes(row: pd.Series[float], name: str) -> list[list[float]]:
@@ -299,17 +337,16 @@ def _to_extremes(row: pd.Series[float], name: str) -> list[list[float]]:
 def _trade_off(data: StudyData) -> pd.DataFrame:
     """Return by design the means over seeds, and with _low and _high the extremes."""
     bills = data.bills(data.main_closure)
-    table = data.tables["grid"]
-    peak = dict(table[table["level"] == ALL_LEVELS][["run", "peak_kw"]].to_numpy().tolist())
+    change = data.peaks(data.peak_level)["change"]
     rows = [
         {
             "design": part["design"].iloc[0],
-            "peak": 100.0 * (peak[run] / peak[before] - 1.0),
+            "peak": change[run],
             "redistributed": 100.0 * redistributed(part["network"], part["causal_cost"]),
             "gini": price_gini(part["network"].to_numpy(), part["import_kwh"].to_numpy()),
         }
-        for (run, before), part in bills.groupby(["run", "before"])
-        if peak.get(run, 0.0) > 0.0 and peak.get(before, 0.0) > 0.0
+        for run, part in bills.groupby("run")
+        if np.isfinite(change[run])
     ]
     names = ["peak", "redistributed", "gini"]
     found = pd.DataFrame(rows, columns=["design", *names]).astype(dict.fromkeys(names, float))
@@ -355,25 +392,26 @@ def revenue_gap(data: StudyData) -> ReportFigure:
         note = "Not drawn: the study has no runs in which customers react to fixed rates."
         return ReportFigure("F10", slug, title, "", None, (note,))
     steps = {design: _gap_steps(data, design) for design in data.designs}
-    shown = {
-        design: bars
-        for design, bars in steps.items()
-        if any(abs(bar.size) > SHOWN_PERCENT for bar in bars)
+    sizes = {
+        design: max((abs(bar.size) for bar in bars), default=0.0) for design, bars in steps.items()
     }
-    closed = [data.labels[design] for design in steps if design not in shown]
-    notes = [f"No gap to show (all steps below 0.05 %): {', '.join(closed)}."] if closed else []
+    least = max(SHOWN_PERCENT, SHOWN_SHARE * max(sizes.values()))
+    shown = {design: bars for design, bars in steps.items() if sizes[design] > least}
+    notes = [_gap_words(data, steps, sizes, least)] if len(shown) < len(steps) else []
     if not shown:
         return ReportFigure("F10", slug, title, "", None, ("Not drawn: " + notes[0],))
+    notes.append(f"Classes that change the revenue by less than {SHOWN_PERCENT:g} % are left out.")
     rows = max(len(bars) for bars in shown.values())
     figure, axes = panels(len(shown), 2, 0.24 * rows + 0.75, sharex=True, extra=0.1)
     looks = design_looks(data.designs)
     for (design, bars), axis in zip(shown.items(), axes, strict=True):
         _waterfall(axis, bars, looks[design].colour)
+        axis.set_ylim(rows - 0.4, -0.6)
         axis.set_title(wrapped(data.labels[design], 26))
         axis.set_xlabel("revenue less allowed, %")
     ends = [end for bars in shown.values() for bar in bars for end in (bar.start, bar.end)]
-    room = 0.3 * (max(ends) - min(ends))
-    axes[0].set_xlim(min(ends) - room, max(ends) + room)
+    span = max(ends) - min(ends)
+    axes[0].set_xlim(min(ends) - 0.45 * span, max(ends) + 0.4 * span)
     return ReportFigure(
         "F10",
         slug,
@@ -385,6 +423,23 @@ def revenue_gap(data: StudyData) -> ReportFigure:
         "gap that was there without any reaction. Means over seeds.",
         figure,
         tuple(notes),
+    )
+
+
+def _gap_words(
+    data: StudyData,
+    steps: Mapping[str, Sequence[_Step]],
+    sizes: Mapping[str, float],
+    least: float,
+) -> str:
+    """State the gaps of designs without a panel."""
+    words = []
+    for design, bars in steps.items():
+        if sizes[design] <= least:
+            gaps = [bar.size for bar in bars if bar.label == GAP_FIXED]
+            words.append(data.labels[design] + (f" {signed(gaps[0])} %" if gaps else ""))
+    return (
+        f"No gap to show (all steps below {least:.2g} %; gap at fixed rates): {', '.join(words)}."
     )
 
 
@@ -422,9 +477,9 @@ def _gap_steps(data: StudyData, design: str) -> list[_Step]:
         for name, percent in _paid_less(data, design):
             steps.append(_Step(wrapped(name, 20), level, percent))
             level += percent
-        if abs(gaps["fixed"] - level) > MATTERS_PERCENT:
-            steps.append(_Step("other", level, gaps["fixed"] - level))
-    steps.append(_Step("gap, fixed rates", 0.0, gaps["fixed"], True))
+        if abs(gaps["fixed"] - level) > SHOWN_PERCENT:
+            steps.append(_Step("all others", level, gaps["fixed"] - level))
+    steps.append(_Step(GAP_FIXED, 0.0, gaps["fixed"], True))
     if "resolved" in gaps:
         steps.append(_Step("new rates", gaps["fixed"], gaps["resolved"] - gaps["fixed"]))
         steps.append(_Step("gap, new rates", 0.0, gaps["resolved"], True))
@@ -432,7 +487,10 @@ def _gap_steps(data: StudyData, design: str) -> list[_Step]:
 
 
 def _paid_less(data: StudyData, design: str) -> list[tuple[str, float]]:
-    """Return what segments pay more at fixed rates than without reaction, % of the allowed."""
+    """Return what segments pay more at fixed rates than without reaction, % of the allowed.
+
+    Segments that change it by less than is shown are left out.
+    """
     rows = data.rows("revenue", closure="fixed")
     rows = rows[(rows["level"] == ALL_LEVELS) & (rows["design"] == design)]
     allowed = float((rows["allowed"] / rows["year_share"]).mean())
@@ -442,7 +500,11 @@ def _paid_less(data: StudyData, design: str) -> list[tuple[str, float]]:
         bills = bills[bills["design"] == design]
         paid.append(bills.groupby("segment")["network"].sum() / max(1, bills["seed"].nunique()))
     change = (100.0 / allowed) * paid[1].sub(paid[0], fill_value=0.0)
-    return [(name, float(change[name])) for name in data.segment_names if name in change.index]
+    return [
+        (name, float(change[name]))
+        for name in data.segment_names
+        if abs(change.get(name, 0.0)) > SHOWN_PERCENT
+    ]
 
 
 def _waterfall(axis: Axes, steps: Sequence[_Step], colour: str) -> None:
@@ -470,6 +532,5 @@ def _waterfall(axis: Axes, steps: Sequence[_Step], colour: str) -> None:
         )
     zero_line(axis, vertical=True)
     axis.set_yticks(np.arange(len(steps)), [step.label for step in steps])
-    axis.invert_yaxis()
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x")

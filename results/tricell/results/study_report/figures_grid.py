@@ -10,17 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from tricell.results.study_layout import ALL_LEVELS
-from tricell.results.study_report.data import CLOSURE_LABELS, StudyData
+from tricell.results.study_report.data import CLOSURE_LABELS, LOW_VOLTAGE, PEAK_LABELS, StudyData
 from tricell.results.study_report.style import (
     GREY,
     NO_OTHER_DESIGN,
     ReportFigure,
     design_legend,
     design_looks,
+    grouped,
     legend_above,
     legend_height,
     new_figure,
@@ -28,11 +28,14 @@ from tricell.results.study_report.style import (
     row_height,
     row_labels,
     signed,
+    tick_text,
     wrapped,
     zero_line,
 )
 
 MAX_INTERFACES = 6
+LEAST_OF_DAY = 0.25
+"""Days of which less was simulated are not drawn."""
 LEAST_KW = 0.1
 """Lower end of logarithmic axes."""
 LABEL_WIDTH = 26
@@ -40,6 +43,10 @@ MAX_BESIDE = 40
 """Trees of up to so many areas stand two in a row."""
 MAX_NAMED_AREAS = 24
 """Up to so many areas have their names in the tree."""
+MAX_UPRIGHT = 3
+"""Up to so many areas side by side have their names written across."""
+MOST_PERCENT = 100.0
+"""Changes beyond this have the colour of this."""
 DIVERGING = "PuOr_r"
 """Colour map with a middle, safe for colour vision deficiencies: orange is more, violet less."""
 SEQUENTIAL = "cividis"
@@ -68,12 +75,13 @@ def load_duration(data: StudyData) -> ReportFigure:
                 100.0 * line["share_of_time"], line["kw"], color=look.colour, linestyle=look.dash
             )
         rating = float(ratings[area])
-        if rating < 1.5 * part["kw"].max():
+        if rating < 1.3 * part["kw"].max():
             axis.axhline(rating, color="black", linewidth=1.0, linestyle=":")
             rated = True
         zero_line(axis)
         axis.set_title(f"{area}{'' if np.isnan(rating) else f' ({rating:,.0f} kVA)'}")
         axis.set_xlim(0, 100)
+        grouped(axis, "y")
         axis.grid(axis="y")
         axis.set_xlabel("share of the time, %")
         if number % 2 == 0:
@@ -101,10 +109,11 @@ def load_duration(data: StudyData) -> ReportFigure:
 
 def days_before_after(data: StudyData) -> ReportFigure:
     """F4: the mean day of all designs, and every day before and after."""
-    root = data.root
+    areas = data.low_voltage_areas
     days = data.rows("mean_day", closure=data.main_closure)
-    days = days[days["area"] == root]
-    mean = days.groupby(["design", "hour"])["kw"].mean().unstack("hour")
+    days = days[days["area"].isin(areas)]
+    of_run = days.groupby(["design", "run", "hour"])["kw"].sum()
+    mean = of_run.groupby(["design", "hour"]).mean().unstack("hour")
     mean = mean.reindex([design for design in data.designs if design in mean.index])
     after = _lowest_peak(data)
     texts = [data.labels[str(design)] for design in mean.index]
@@ -128,12 +137,20 @@ def days_before_after(data: StudyData) -> ReportFigure:
         "F4",
         "days",
         "The day before and after",
-        f"Import through the connection to the grid above ({root}). Above, the mean day of each "
-        "design. Below, each day of the period under the reference, under the design with the "
-        "lowest peak there, and the difference: violet hours are relieved, orange ones gain load.",
+        f"Import through {_where(data)}. Above, the mean day of each design. Below, each day of "
+        "the period under the reference, under the other design with the lowest "
+        f"{PEAK_LABELS[data.peak_level]}, and the difference: violet hours are relieved, orange "
+        "ones gain load. Days of which less than a quarter was simulated are left out.",
         figure,
         tuple(notes),
     )
+
+
+def _where(data: StudyData) -> str:
+    areas = data.low_voltage_areas
+    if data.peak_level != LOW_VOLTAGE:
+        return f"the connection to the grid above ({data.root})"
+    return f"all {len(areas)} low-voltage interfaces" if len(areas) > 1 else areas[0]
 
 
 def _draw_mean_days(axis: Axes, mean: pd.DataFrame, data: StudyData) -> None:
@@ -147,8 +164,9 @@ def _draw_mean_days(axis: Axes, mean: pd.DataFrame, data: StudyData) -> None:
     row_labels(axis, [data.labels[str(design)] for design in mean.index], LABEL_WIDTH)
     axis.set_xticks(HOUR_TICKS)
     axis.set_xlabel("local time, h")
-    axis.set_title(f"Mean day, {data.root}")
-    axis.figure.colorbar(image, ax=axis, label="import, kW", pad=0.01)
+    axis.set_title(f"Mean day, {_where(data)}")
+    bar = axis.figure.colorbar(image, ax=axis, label="import, kW", pad=0.01)
+    grouped(bar.ax, "y")
 
 
 def _seed_words(data: StudyData, seed: int) -> str:
@@ -157,23 +175,25 @@ def _seed_words(data: StudyData, seed: int) -> str:
 
 
 def _lowest_peak(data: StudyData) -> str:
-    """Name the design beside the reference with the lowest peak of the grid; empty for none."""
-    peaks = data.rows("grid", closure=data.main_closure)
-    peaks = peaks[(peaks["level"] == ALL_LEVELS) & (peaks["design"] != data.reference)]
-    if peaks.empty:
-        return ""
-    return str(peaks.groupby("design")["peak_kw"].mean().idxmin())
+    """Name the design beside the reference with the lowest peak; empty for none."""
+    runs = data.base[data.base["closure"] == data.main_closure]
+    runs = runs[runs["design"] != data.reference]
+    kw = data.peaks(data.peak_level)["kw"].loc[runs.index].dropna()
+    return "" if kw.empty else str(kw.groupby(runs["design"]).mean().idxmin())
 
 
 def _day_matrix(data: StudyData, design: str, seed: int) -> pd.DataFrame:
-    """Return the import of the connection by day (rows) and hour; closure of the figures."""
+    """Return the import that F4 shows by day (rows) and hour; closure of the figures."""
     rows = data.rows("day_matrix")
     closure = data.main_closure
-    chosen = rows[(rows["design"] == design) & (rows["seed"] == seed) & (rows["area"] == data.root)]
+    chosen = rows[(rows["design"] == design) & (rows["seed"] == seed)]
+    chosen = chosen[chosen["area"].isin(data.low_voltage_areas)]
     if not (chosen["closure"] == closure).any():
         closure = str(chosen["closure"].iloc[0])
     chosen = chosen[chosen["closure"] == closure]
-    return chosen.pivot_table(index="day", columns="hour", values="kw")
+    table = chosen.groupby(["day", "hour"])["kw"].sum().unstack()
+    is_whole = table.notna().mean(axis=1) >= LEAST_OF_DAY
+    return table[is_whole] if is_whole.any() else table
 
 
 def _draw_days(axes: Sequence[Axes], matrices: Sequence[pd.DataFrame]) -> None:
@@ -202,7 +222,7 @@ def _draw_days(axes: Sequence[Axes], matrices: Sequence[pd.DataFrame]) -> None:
         axis.set_xlabel("local time, h")
         last = axis is axes[2]
         if axis is not axes[0]:
-            axis.figure.colorbar(
+            bar = axis.figure.colorbar(
                 image,
                 ax=axis if last else list(axes[:2]),
                 label="kW" if last else "import, kW",
@@ -210,7 +230,8 @@ def _draw_days(axes: Sequence[Axes], matrices: Sequence[pd.DataFrame]) -> None:
                 aspect=18 if last else 38,
                 pad=0.03,
             )
-        if axis is not axes[0]:
+            bar.ax.xaxis.set_major_locator(MaxNLocator(3 if last else 6))
+            grouped(bar.ax, "x")
             axis.tick_params(labelleft=False)
     dates = pd.to_datetime(before.index.to_numpy(), unit="D")
     marked = np.unique(np.linspace(0, len(dates) - 1, min(len(dates), 7)).round().astype(int))
@@ -230,7 +251,8 @@ def interface_tree(data: StudyData) -> ReportFigure:
     shown = [design for design in data.others if design in means.index]
     parents = dict(rows.drop_duplicates("area").set_index("area")["parent"])
     places = tree_places({str(area): str(parent) for area, parent in parents.items()})
-    bound = max(1.0, float(change.abs().max(skipna=True)))
+    largest = float(change.abs().max(skipna=True))
+    bound = float(np.clip(largest, 1.0, MOST_PERCENT))
     scale = ScalarMappable(Normalize(-bound, bound), DIVERGING)
     figure, axes = panels(len(shown), 2 if len(places) <= MAX_BESIDE else 1, 2.35, extra=0.9)
     biggest = float(means["peak_kw_before"].max())
@@ -240,7 +262,13 @@ def interface_tree(data: StudyData) -> ReportFigure:
         _draw_tree(axis, places, parents, nodes, scale)
         axis.set_title(data.labels[design])
     figure.colorbar(
-        scale, ax=axes, label="change of the peak, %", orientation="horizontal", aspect=40, pad=0.02
+        scale,
+        ax=axes,
+        label="change of the peak, %",
+        orientation="horizontal",
+        aspect=40,
+        pad=0.02,
+        extend="both" if largest > bound else "neither",
     )
     handles = [
         Line2D(
@@ -251,7 +279,7 @@ def interface_tree(data: StudyData) -> ReportFigure:
             color="white",
             markeredgecolor=GREY,
             markersize=float(np.sqrt(_dot_area(kw / biggest, len(places)))),
-            label=f"{kw:,.3g} kW",
+            label=f"{tick_text(kw)} kW",
         )
         for kw in _round_sizes(biggest)
     ]
@@ -342,15 +370,26 @@ def _draw_tree(
         spots[:, 0], -spots[:, 1], s=areas, c=colours, edgecolors=GREY, linewidths=0.7, zorder=2
     )
     if len(places) <= MAX_NAMED_AREAS:
-        _name_areas(axis, names, spots, nodes["change"])
+        _name_areas(axis, names, spots, nodes["change"], _is_crowded(places))
     axis.set_axis_off()
-    axis.margins(0.16 if len(places) <= MAX_BESIDE else 0.02, 0.28)
+    axis.margins(0.16 if len(places) <= MAX_BESIDE else 0.02, 0.0)
+    deepest = max(depth for _, depth in places.values())
+    axis.set_ylim(-deepest - (1.3 if _is_crowded(places) else 0.5) * max(deepest, 1.0), 0.35)
+
+
+def _is_crowded(places: Mapping[str, tuple[float, float]]) -> bool:
+    """Tell whether too many areas stand side by side to write their names across."""
+    leaves = {across for across, depth in places.values() if depth > 0}
+    return len(places) <= MAX_NAMED_AREAS and len(leaves) > MAX_UPRIGHT
 
 
 def _name_areas(
-    axis: Axes, names: Sequence[str], spots: NDArray[np.float64], change: pd.Series[float]
+    axis: Axes,
+    names: Sequence[str],
+    spots: NDArray[np.float64],
+    change: pd.Series[float],
+    crowded: bool,
 ) -> None:
-    crowded = len(names) > 8
     for area, (across, depth) in zip(names, spots, strict=True):
         has_below = depth < spots[:, 1].max()
         gap = " " if has_below or crowded else "\n"
@@ -397,7 +436,7 @@ def coincidence(data: StudyData) -> ReportFigure:
         axis.set_xlim(0.8 * LEAST_KW, limit)
         axis.set_ylim(0.8 * LEAST_KW, limit)
         for each in (axis.xaxis, axis.yaxis):
-            each.set_major_formatter(FuncFormatter(lambda kw, _: f"{kw:g}"))
+            each.set_major_formatter(FuncFormatter(lambda kw, _: tick_text(kw)))
         axis.set_aspect("equal")
         axis.grid()
         axis.set_xlabel("own peak, kW")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,15 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tricell.results.study_layout import CLOSURES
-from tricell.results.study_report.data import AXES, AXIS_LABELS, CLOSURE_LABELS, StudyData
+from tricell.results.charge_indicators import WORSE_EUR_PER_YEAR, WORSE_PERCENT
+from tricell.results.study_layout import ALL_LEVELS, CLOSURES
+from tricell.results.study_report.data import (
+    AXES,
+    AXIS_LABELS,
+    CLOSURE_LABELS,
+    PEAK_LABELS,
+    StudyData,
+)
 from tricell.results.study_report.style import ReportFigure, signed
 from tricell.results.study_report.tables import ReportTable, sensitivity_rows, varied_axes
 
@@ -81,8 +88,10 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["held"] = held_together
     return environment.get_template(TEMPLATE).render(
-        study=data.attrs,
+        title=data.title,
+        description=data.attrs["description"],
         findings=findings(data),
         designs=_designs(data),
         closures=[(CLOSURE_LABELS[c], CLOSURE_TEXTS[c]) for c in CLOSURES if c in data.closures],
@@ -92,42 +101,104 @@ def render(
         period=data.period,
         is_year=data.days >= 364,
         seeds=len(data.seeds),
-        provenance=_provenance(data),
+        facts=_facts(data),
+        origins=_origins(data),
     )
+
+
+def held_together(text: str) -> str:
+    """Keep numbers and their units on one line.
+
+    Examples
+    --------
+    >>> held_together("by 5 % or 100 EUR/yr") == "by 5\u00a0% or 100\u00a0EUR/yr"
+    True
+    """
+    return re.sub(r"(?<=\d) (?=%|EUR|kW|kVA|ct/)", "\u00a0", text)
 
 
 def findings(data: StudyData) -> list[str]:
-    """Say in sentences which design is best and worst by the main measures."""
+    """Say in sentences which design, the reference among them, is best and worst.
+
+    Designs that differ by less than what is written are named together.
+    """
     rows = pd.DataFrame(sensitivity_rows(data, data.base)).set_index("design")
-    others = rows.loc[[design for design in data.others if design in rows.index]]
-    if others.empty:
+    if not set(data.others) & set(rows.index):
         return []
     sentences = []
-    peak = others["Peak change, %"].dropna().astype(float)
-    if len(peak):
-        low, high = str(peak.idxmin()), str(peak.idxmax())
-        sentences.append(
-            f"The peak of the grid connection is lowest under {data.labels[low]} "
-            f"({signed(peak[low])} % against {data.labels[data.reference]}) and highest under "
-            f"{data.labels[high]} ({signed(peak[high])} %)."
-        )
-    gap = rows["Revenue gap, %"].dropna().astype(float)
+    measures = [("change", ALL_LEVELS)]
+    if data.peak_level != ALL_LEVELS:
+        measures.insert(0, ("low_change", data.peak_level))
+    for column, level in measures:
+        change = rows[column].dropna().astype(float)
+        if len(change) > 1:
+            sentences.append(_peak_sentence(data, change, PEAK_LABELS[level]))
+    gap = rows["gap"].dropna().astype(float)
     if len(gap):
-        worst = str(gap.abs().idxmax())
-        sentences.append(
-            f"At fixed rates the revenue departs most from what is allowed under "
-            f"{data.labels[worst]}: {signed(gap[worst])} %."
-            if abs(gap[worst]) >= 0.05
-            else "At fixed rates no design departs from the allowed revenue by 0.05 % or more."
-        )
-    hard = others["Hit hard, % of customers"].astype(float)
-    worst, best = str(hard.idxmax()), str(hard.idxmin())
+        names, size = _highest(data, gap.abs(), TENTH)
+        if size < TENTH / 2.0:
+            sentences.append(
+                "At fixed rates no design departs from the allowed revenue by 0.05 % or more."
+            )
+        else:
+            values = " and ".join(f"{signed(gap[name])} %" for name in names)
+            sentences.append(
+                "At fixed rates the revenue departs most from what is allowed under "
+                f"{_names(data, names)}: {values}."
+            )
+    hard = rows["hard"].drop(data.reference, errors="ignore").astype(float)
+    (best, least), (worst, most) = _lowest(data, hard, WHOLE), _highest(data, hard, WHOLE)
     sentences.append(
-        "Customers worse off by more than 10 % and more than 100 EUR/yr: most under "
-        f"{data.labels[worst]} ({hard[worst]:.0f} %), fewest under {data.labels[best]} "
-        f"({hard[best]:.0f} %)."
+        f"Customers worse off than under {data.labels[data.reference]} by more than "
+        f"{WORSE_PERCENT:g} % and more than {WORSE_EUR_PER_YEAR:g} EUR/yr: "
+        + (
+            f"{least:.0f} % under every other design."
+            if most - least < WHOLE
+            else f"most under {_names(data, worst)} ({most:.0f} %), fewest under "
+            f"{_names(data, best)} ({least:.0f} %)."
+        )
     )
     return sentences
+
+
+TENTH, WHOLE = 0.1, 1.0
+"""Digits that findings are written with, %."""
+MANY_NAMES = 3
+
+
+def _peak_sentence(data: StudyData, change: pd.Series[float], what: str) -> str:
+    (low, least), (high, most) = _lowest(data, change, TENTH), _highest(data, change, TENTH)
+    reference = data.labels[data.reference]
+    if most - least < TENTH:
+        return f"The {what} is the same under all designs, to {TENTH:g} %."
+    return (
+        f"The {what} is lowest under {_names(data, low)} "
+        f"({signed(least)} % against {reference}) and highest under {_names(data, high)} "
+        f"({signed(most)} %)."
+    )
+
+
+def _lowest(data: StudyData, values: pd.Series[float], digit: float) -> tuple[list[str], float]:
+    """Return the lowest value and the designs within a digit of it, in the order of the study."""
+    lowest = float(values.min())
+    near = values.index[values - lowest < digit]
+    return [name for name in data.designs if name in near], lowest
+
+
+def _highest(data: StudyData, values: pd.Series[float], digit: float) -> tuple[list[str], float]:
+    names, lowest = _lowest(data, -values, digit)
+    return names, -lowest
+
+
+def _names(data: StudyData, designs: Sequence[str]) -> str:
+    labels = [
+        data.labels[name] + (" (the reference)" if name == data.reference else "")
+        for name in designs
+    ]
+    if len(labels) > MANY_NAMES:
+        left_out = len(labels) - MANY_NAMES
+        labels = [*labels[:MANY_NAMES], f"{left_out} more"]
+    return " and ".join([", ".join(labels[:-1]), labels[-1]] if len(labels) > 1 else labels)
 
 
 def format_cell(value: object, spec: str) -> Cell:
@@ -212,7 +283,7 @@ def _run_facts(data: StudyData) -> list[tuple[str, str]]:
         ("Customers", f"{int(customers.min()):,}"),
         ("Period", f"{data.period} from {start:%d %B %Y}"),
         ("Designs", f"{len(data.designs)}"),
-        ("Closures", ", ".join(CLOSURE_LABELS[c] for c in data.closures)),
+        ("Closures", "; ".join(CLOSURE_LABELS[c] for c in data.closures)),
         ("Seeds", ", ".join(str(seed) for seed in data.seeds)),
         ("Axes", "; ".join(axes) or "none is varied"),
         (
@@ -254,7 +325,33 @@ def _point(run: pd.Series[Any]) -> str:
     return ", ".join(values)
 
 
-def _provenance(data: StudyData) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Origin:
+    """A part of the provenance: rows of a table, or a list of sentences."""
+
+    title: str
+    headings: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    items: Sequence[str] = ()
+
+
+ORIGINS: Mapping[str, str] = {
+    "inputs": "Inputs and their licences",
+    "packages": "Packages",
+    "computed_with": "Program that computed the runs",
+    "solver": "Solver",
+    "machine": "Machine",
+    "population": "Customers and devices at the base point",
+    "notes": "Notes on the data",
+}
+"""Titles of the parts of the provenance, in their order; others follow by their names."""
+FACTS: Mapping[str, str] = {
+    "git_commit": "Commit of the program",
+    "source": "SHA-256 of the source",
+}
+
+
+def _facts(data: StudyData) -> list[tuple[str, str]]:
     digest = hashlib.sha256(data.path.read_bytes()).hexdigest()
     facts = [
         ("Study", data.attrs["study"]),
@@ -266,12 +363,49 @@ def _provenance(data: StudyData) -> list[tuple[str, str]]:
         ("Time zone", data.attrs["time_zone_local"]),
         ("Seeds", ", ".join(str(seed) for seed in sorted(set(data.tables["run"]["seed"])))),
     ]
-    return facts + [(str(name), _plain(value)) for name, value in data.provenance.items()]
+    single = {name: each for name, each in data.provenance.items() if not _is_nested(each)}
+    return facts + [(_word(name), str(value)) for name, value in single.items()]
+
+
+def _origins(data: StudyData) -> list[Origin]:
+    """Return what the provenance lists, part by part."""
+    nested = {name: each for name, each in data.provenance.items() if _is_nested(each) and each}
+    order = [name for name in ORIGINS if name in nested]
+    order += [name for name in nested if name not in ORIGINS]
+    return [_origin(ORIGINS.get(name, _word(name)), nested[name]) for name in order]
+
+
+def _origin(title: str, value: Any) -> Origin:
+    if isinstance(value, Mapping):
+        return Origin(title, (), list(_pairs(value)))
+    if all(isinstance(each, Mapping) for each in value):
+        keys = list(dict.fromkeys(key for each in value for key in each))
+        rows = [[str(each.get(key, "")) or UNKNOWN for key in keys] for each in value]
+        return Origin(title, [_word(key) for key in keys], rows)
+    return Origin(title, items=[str(each) for each in value])
+
+
+def _pairs(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        words = prefix + (name if prefix else _word(name))
+        if isinstance(value, Mapping):
+            yield from _pairs(value, f"{words}: ")
+        elif isinstance(value, list):
+            yield words.replace("_", " "), ", ".join(str(each) for each in value)
+        else:
+            yield words.replace("_", " "), _plain(value)
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, dict) and all(
-        not isinstance(each, (dict, list)) for each in value.values()
-    ):
-        return ", ".join(f"{name} {each}" for name, each in value.items())
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, (Mapping, list))
+
+
+def _word(name: str) -> str:
+    """Write a name for people, except where it is that of a package."""
+    return FACTS.get(name, name.replace("_", " "))

@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 TOL_LIGHT = (
@@ -185,6 +186,26 @@ def row_labels(axis: Axes, labels: Sequence[str], width: int) -> None:
 def row_height(labels: Iterable[str], width: int) -> float:
     """Return the height of a row whose label is wrapped, inches."""
     return 0.3 if any(len(label) > width for label in labels) else 0.23
+
+
+def grouped(axis: Axes, ways: str = "xy") -> None:
+    """Write the numbers of linear axes with separators of thousands."""
+    for way in ways:
+        (axis.xaxis if way == "x" else axis.yaxis).set_major_formatter(
+            FuncFormatter(lambda value, _: tick_text(value))
+        )
+
+
+def tick_text(value: float) -> str:
+    """Write the number of a tick.
+
+    Examples
+    --------
+    >>> tick_text(20000.0), tick_text(-2.5), tick_text(0.30000000000000004)
+    ('20,000', '−2.5', '0.3')
+    """
+    text = f"{value:,.0f}" if abs(value) >= 1000.0 else f"{round(value, 9):g}"
+    return text.replace("-", "−")
 
 
 def zero_line(axis: Axes, *, vertical: bool = False) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from tricell.results.charge_indicators import share_clearly_worse
+from tricell.results.figure_names import figure_factor, figure_name, figure_unit, unit_for_people
 from tricell.results.study_layout import ALL_LEVELS
 from tricell.results.study_report.data import (
     AXES,
@@ -21,40 +22,19 @@ from tricell.results.study_report.data import (
     CLOSURE_LABELS,
     EVERYBODY,
     LEVEL_LABELS,
+    LOW_VOLTAGE,
+    RATES_LABELS,
     StudyData,
     in_order,
 )
 
 LEVELS = ("microgrid", "cell", "multicell", ALL_LEVELS)
-FIGURE_NAMES: Mapping[str, str] = {
-    "revenue_shortfall": "revenue shortfall (allowed less collected)",
-    "revenue_shortfall_per_kwh": "revenue shortfall per kWh imported",
-    "price_gini": "Gini index of network charges per kWh (0 is equal)",
-    "price_jain": "Jain index of network charges per kWh (1 is equal)",
-    "lowest_quintile_price": "network charges of the lowest consumption quintile",
-    "lowest_quintile_relative_price": "the same over the mean of all",
-    "community_saving_per_member": "saving per participant against no local trade",
-    "peak_grid": "peak of the grid connection",
-    "voltage_hours": "bus hours out of the voltage band",
-    "limits_met_share": "time in which all limits are met",
-    "local_trade_share": "imported energy bought in local markets",
-    "price_signal_strength": "price signal (highest less lowest price)",
-    "rebound_rise": "rebound peak when low prices begin",
-    "share_clearly_worse": "customers hit hard",
-    "peak_reduction": "reduction of the grid's peak",
-}
-"""What key figures are called in the report; others go by their names."""
-SHARES = (
-    "revenue_recovery",
-    "limits_met_share",
-    "self_sufficiency",
-    "local_trade_share",
-    "share_clearly_worse",
-    "peak_reduction",
-)
-"""Key figures that are shown in percent."""
 SMALL_EUR = 0.005
 """Amounts below half a cent are rounding."""
+NOISE = 1e-6
+"""Figures below this are rounding and count as 0, whatever their unit."""
+NOISE_OF_COLUMN = 1e-12
+"""The same as a share of the largest figure of a column."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +75,30 @@ def all_tables(data: StudyData) -> tuple[ReportTable, ...]:
         sensitivity,
         parameters,
     )
-    return tuple(make(data) for make in makers)
+    return tuple(_without_noise(make(data)) for make in makers)
+
+
+def _without_noise(table: ReportTable) -> ReportTable:
+    return replace(table, full=without_noise(table.full), shown=without_noise(table.shown))
+
+
+def without_noise(table: pd.DataFrame) -> pd.DataFrame:
+    """Set figures to 0 that are nothing but rounding.
+
+    Examples
+    --------
+    >>> without_noise(pd.DataFrame({"gap": [2.43e-12, -7.8e-14, 0.5]}))["gap"].tolist()
+    [0.0, 0.0, 0.5]
+    """
+    columns = {}
+    for name in table.columns:
+        values = table[name]
+        if pd.api.types.is_float_dtype(values) and len(values):
+            size = values.abs()
+            bound = max(NOISE, NOISE_OF_COLUMN * float(np.nan_to_num(size.max())))
+            values = values.mask(size < bound, 0.0)
+        columns[name] = values
+    return pd.DataFrame(columns)
 
 
 def revenue(data: StudyData) -> ReportTable:
@@ -189,17 +192,6 @@ def rate_name(field: str) -> str:
     """
     parts = [re.sub(r"_?eur_per_[a-z_]+$", "", part) for part in field.split(".")]
     return ", ".join(part.replace("_", " ") for part in parts if part) or "rate"
-
-
-def unit_for_people(unit: str) -> str:
-    """Write a unit as the report writes it: years as yr, no unit as a dash.
-
-    Examples
-    --------
-    >>> unit_for_people("EUR/(kW a)"), unit_for_people("EUR/a"), unit_for_people("1")
-    ('EUR/(kW yr)', 'EUR/yr', '-')
-    """
-    return "-" if unit == "1" else re.sub(r"\ba\b", "yr", unit)
 
 
 def bills(data: StudyData) -> ReportTable:
@@ -368,10 +360,10 @@ def grid(data: StudyData) -> ReportTable:
         "T5",
         "grid",
         "Grid indicators by level",
-        "Peaks of the interfaces of each level (their sum; for all levels the peak of the "
-        "connection to the grid above), losses, curtailed generation, hours above the limits of "
-        "lines and transformers and hours of buses outside the voltage band, by AC power flow. "
-        f"Changes count from {data.labels[data.reference]}. {_averaged(data)}",
+        "Peaks of the interfaces of each level (the sum of the peaks of its areas; for all levels "
+        "the peak of the connection to the grid above), losses, curtailed generation, hours above "
+        "the limits of lines and transformers and hours of buses outside the voltage band, by AC "
+        f"power flow. Changes count from {data.labels[data.reference]}. {_averaged(data)}",
         full,
         shown,
         formats,
@@ -383,8 +375,8 @@ def grid(data: StudyData) -> ReportTable:
 def key_figures(data: StudyData) -> ReportTable:
     """T6: key figures beside those of the reference."""
     keys = ["scope", "name", "unit"]
-    rows = data.rows("kpi")
-    before = data.tables["kpi"][["run", *keys, "value"]].rename(columns={"run": "before"})
+    rows = data.joined(data.key_figures)
+    before = data.key_figures[["run", *keys, "value"]].rename(columns={"run": "before"})
     rows = rows.merge(before, on=["before", *keys], how="left", suffixes=("", "_before"))
     groups = rows.groupby([*keys, "design", "closure"], sort=False)
     stats = groups.agg(
@@ -396,15 +388,14 @@ def key_figures(data: StudyData) -> ReportTable:
     defined = stats.groupby(keys)["value"].transform(lambda values: values.notna().any())
     undefined = sorted(set(stats.loc[~defined, "name"]))
     values = ["value", "low", "high", "before"]
-    percent = np.where(stats["name"].isin(SHARES), 100.0, 1.0)
-    stats[values] = stats[values].mul(percent, axis=0)
+    stats[values] = stats[values].mul(stats["name"].map(figure_factor), axis=0)
     table = _named(data, stats[defined.astype(bool)], ("design", "closure"))
     full = pd.DataFrame(
         {
             "Speaks of": table["scope"],
-            "Key figure": [FIGURE_NAMES.get(n, n.replace("_", " ")) for n in table["name"]],
+            "Key figure": [figure_name(name) for name in table["name"]],
             "Unit": [
-                "%" if name in SHARES else unit_for_people(unit)
+                figure_unit(name, unit)
                 for name, unit in zip(table["name"], table["unit"], strict=True)
             ],
             "Design": table["design"],
@@ -425,7 +416,7 @@ def key_figures(data: StudyData) -> ReportTable:
     wide = wide[columns].reset_index().rename_axis(None, axis=1)
     notes = [_only(data), "Figures of single classes, levels and areas are in the files."]
     if undefined:
-        words = ", ".join(FIGURE_NAMES.get(n, n.replace("_", " ")) for n in undefined)
+        words = ", ".join(figure_name(name) for name in undefined)
         notes.append(f"Undefined in every run and left out: {words}.")
     return ReportTable(
         "T6",
@@ -449,39 +440,59 @@ def sensitivity(data: StudyData) -> ReportTable:
         for line in sensitivity_rows(data, runs)
     ]
     table = pd.DataFrame(rows)
+    rates = RATES_LABELS[data.main_closure]
+    heads = {
+        "low_peak": f"Sum of low-voltage peaks ({rates}), kW",
+        "low_change": f"Change of that sum ({rates}), %",
+        "peak": f"Connection's peak ({rates}), kW",
+        "change": f"Change of the connection's peak ({rates}), %",
+        "bill": f"Mean bill ({rates}), EUR/yr",
+        "bill_change": f"Mean change of bills ({rates}), EUR/yr",
+        "hard": f"Hit hard ({rates}), % of customers",
+        "gap": f"Revenue gap ({RATES_LABELS['fixed']}), %",
+    }
+    if data.peak_level != LOW_VOLTAGE:
+        del heads["low_peak"], heads["low_change"]
     full = pd.DataFrame(
         {
             "Axis": table["axis"],
             "Value": table["value"],
             "Design": table["design"].map(dict(data.labels)),
-            **{name: table[name] for name in table.columns[3:]},
+            **{head: table[name] for name, head in heads.items()},
         }
     )
-    notes = [_only(data)]
+    notes = []
     if not axes:
         notes.append("The study has one point of the axes; only its seeds can be compared.")
     if len(data.seeds) == 1:
         notes.append("The study has one seed, so the spread between populations is not known.")
+    numbers = dict(zip(heads.values(), (_SENSITIVITY[name] for name in heads), strict=True))
     return ReportTable(
         "T7",
         "sensitivity",
         "Sensitivity to adoption, participation and seed",
-        "Main results along one axis at a time, all others as at the base point. Changes count "
-        f"from {data.labels[data.reference]} at the same point. The revenue gap is that at fixed "
-        "rates.",
+        "Main results along one axis at a time, all others as at the base point. Each column names "
+        f"its closure. Changes count from {data.labels[data.reference]} at the same point; the "
+        "revenue gap is that before rates are solved again.",
         full,
         full,
-        dict.fromkeys(full.columns[4:], "+,.1f")
-        | {
-            "Value": "g",
-            "Peak, kW": ",.1f",
-            "Mean bill, EUR/yr": ",.0f",
-            "Mean change, EUR/yr": "+,.0f",
-            "Hit hard, % of customers": ",.1f",
-        },
+        numbers | {"Value": "g"},
         tuple(notes),
         merge=2,
     )
+
+
+_SENSITIVITY: Mapping[str, str] = {
+    "low_peak": ",.1f",
+    "low_change": "+,.1f",
+    "peak": ",.1f",
+    "change": "+,.1f",
+    "bill": ",.0f",
+    "bill_change": "+,.0f",
+    "hard": ",.1f",
+    "gap": "+,.1f",
+}
+"""What `sensitivity_rows` returns beside the design, with its format."""
 
 
 def varied_axes(data: StudyData) -> tuple[str, ...]:
@@ -505,30 +516,34 @@ def along_axis(data: StudyData, axis: str) -> list[tuple[float, pd.DataFrame]]:
 
 
 def sensitivity_rows(data: StudyData, runs: pd.DataFrame) -> list[dict[str, object]]:
-    """Return the main results of every design over some runs."""
+    """Return the main results of every design over some runs.
+
+    Keys: design; low_peak and peak, kW, the sum of the low-voltage peaks and the peak of the grid
+    connection; low_change and change, their change against the reference, %; bill and bill_change,
+    EUR/yr; hard, % of customers; gap, % of the allowed revenue at fixed rates.
+    """
     gaps = data.rows("revenue", runs=runs, closure="fixed")
     gaps = gaps[gaps["level"] == ALL_LEVELS].groupby("design")[["gap", "allowed"]].sum()
-    peaks = data.rows("grid", runs=runs, closure=data.main_closure)
-    before = data.tables["grid"][["run", "level", "peak_kw"]].rename(columns={"run": "before"})
-    peaks = peaks.merge(before, on=["before", "level"], suffixes=("", "_before"))
-    peaks = peaks[peaks["level"] == ALL_LEVELS]
-    peak = peaks.groupby("design")[["peak_kw", "peak_kw_before"]].mean()
+    gap = (100.0 * gaps["gap"] / gaps["allowed"]).to_dict()
+    chosen = runs[runs["closure"] == data.main_closure]
+    low, all_ = (
+        data.peaks(level).loc[chosen.index].groupby(chosen["design"])[["kw", "before"]].mean()
+        for level in (LOW_VOLTAGE, ALL_LEVELS)
+    )
     rows: list[dict[str, object]] = []
     for design, part in data.bills(data.main_closure, runs).groupby("design"):
         line = _bill_row(part, data)
-        gap = gaps.loc[design] if design in gaps.index else None
-        kw = peak.loc[design] if design in peak.index else None
         rows.append(
             {
                 "design": design,
-                "Peak, kW": np.nan if kw is None else kw["peak_kw"],
-                "Peak change, %": np.nan
-                if kw is None
-                else 100.0 * (kw["peak_kw"] / kw["peak_kw_before"] - 1.0),
-                "Mean bill, EUR/yr": line["Mean bill, EUR/yr"],
-                "Mean change, EUR/yr": line["Mean change, EUR/yr"],
-                "Hit hard, % of customers": line["Hit hard, % of customers"],
-                "Revenue gap, %": np.nan if gap is None else 100.0 * gap["gap"] / gap["allowed"],
+                "low_peak": low["kw"].get(design, np.nan),
+                "low_change": _percent(low["kw"], low["before"]).get(design, np.nan),
+                "peak": all_["kw"].get(design, np.nan),
+                "change": _percent(all_["kw"], all_["before"]).get(design, np.nan),
+                "bill": line["Mean bill, EUR/yr"],
+                "bill_change": line["Mean change, EUR/yr"],
+                "hard": line["Hit hard, % of customers"],
+                "gap": gap.get(str(design), np.nan),
             }
         )
     order = list(data.designs)
@@ -540,8 +555,8 @@ def parameters(data: StudyData) -> ReportTable:
     table = data.tables["parameter"]
     full = pd.DataFrame(
         {
-            "Parameter": table["name"],
-            "Value": table["value"],
+            "Parameter": [parameter_name(_with_point(data, name)) for name in table["name"]],
+            "Value": [parameter_value(value) for value in table["value"]],
             "Unit": [unit_for_people(unit) if unit else "" for unit in table["unit"]],
             "Source": table["source"],
             "Year": table["year"],
@@ -556,6 +571,59 @@ def parameters(data: StudyData) -> ReportTable:
         full,
         notes=() if len(full) else ("The study file states no parameters.",),
     )
+
+
+def parameter_name(name: str) -> str:
+    """Write the name of a parameter in words; its unit stands beside it.
+
+    Examples
+    --------
+    >>> parameter_name("Monthly peak: network power, floor_kw")
+    'Monthly peak: network power, floor'
+    >>> parameter_name("Bands: 14a-3 bands, rates_eur_per_kwh.NT"), parameter_name("price, feed_in")
+    ('Bands: 14a-3 bands, rates, NT', 'price, feed in')
+    """
+    return re.sub(r"\b[a-z]+_[\w.]*\w", lambda found: _in_words(found[0]), name)
+
+
+def _in_words(field: str) -> str:
+    return rate_name(re.sub(r"(?<!_per)_(kw|kwh|kwp|kva|minutes|hours|days|percent)$", "", field))
+
+
+def parameter_value(value: str) -> str:
+    """Write the value of a parameter: numbers with separators, fields in words.
+
+    Examples
+    --------
+    >>> parameter_value("2.5028e+06"), parameter_value("0.11"), parameter_value("57 and 28")
+    ('2,502,800', '0.11', '57 and 28')
+    >>> parameter_value("kind fixed, price_eur_per_kwh 0.21")
+    'fixed, price 0.21'
+    """
+    try:
+        number = float(value)
+    except ValueError:
+        return parameter_name(re.sub(r"\bkind ", "", value))
+    return f"{number:,.10g}" if abs(number) < 1e9 else f"{number:,.0f}"
+
+
+def _with_point(data: StudyData, name: str) -> str:
+    """Say which point of the axes a parameter belongs to instead of its number."""
+
+    def words(found: re.Match[str]) -> str:
+        runs = data.tables["run"]
+        at_point = runs[runs["point"] == int(found[1])]
+        if at_point.empty:
+            return found[0]
+        shares = [
+            f"{AXIS_LABELS[axis].removesuffix(', %')} {at_point[axis].iloc[0]:.0%}".lower()
+            for axis in varied_axes(data)
+            if axis != "days"
+        ]
+        seed = f"seed {at_point['seed'].iloc[0]}"
+        return f"({', '.join([seed, *shares])})"
+
+    return re.sub(r"\(point (\d+)\)", words, name)
 
 
 def _groups(bills: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -1,0 +1,84 @@
+"""What key figures are called where people read them: in reports and on the screen.
+
+Shares are stored as numbers from 0 to 1 and shown in percent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+LOW_VOLTAGE_PEAK = "peak_low_voltage"
+LOW_VOLTAGE_REDUCTION = "peak_low_voltage_reduction"
+FIGURE_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "revenue_shortfall": "revenue shortfall (allowed less collected)",
+        "revenue_shortfall_per_kwh": "revenue shortfall per kWh imported",
+        "price_gini": "Gini index of network charges per kWh (0 is equal)",
+        "price_jain": "Jain index of network charges per kWh (1 is equal)",
+        "lowest_quintile_price": "network charges of the lowest consumption quintile",
+        "lowest_quintile_relative_price": "the same over the mean of all",
+        "community_saving_per_member": "saving per participant against no local trade",
+        LOW_VOLTAGE_PEAK: "sum of the peaks of the low-voltage interfaces",
+        LOW_VOLTAGE_REDUCTION: "reduction of the sum of low-voltage peaks",
+        "peak_grid": "peak of the grid connection",
+        "peak_reduction": "reduction of the peak of the grid connection",
+        "curtailed": "curtailed generation",
+        "voltage_hours": "bus hours out of the voltage band",
+        "limits_met_share": "time in which all limits are met",
+        "local_trade_share": "imported energy bought in local markets",
+        "price_signal_strength": "price signal (highest less lowest price)",
+        "rebound_rise": "rebound peak when low prices begin",
+        "share_clearly_worse": "customers hit hard",
+    }
+)
+"""Names of key figures; others go by their own without underscores."""
+SHARES = (
+    "revenue_recovery",
+    "limits_met_share",
+    "self_sufficiency",
+    "local_trade_share",
+    "share_clearly_worse",
+    "peak_reduction",
+    LOW_VOLTAGE_REDUCTION,
+)
+"""Key figures that are shown in percent."""
+
+
+def figure_name(name: str) -> str:
+    """Write the name of a key figure for people.
+
+    Examples
+    --------
+    >>> figure_name("peak_grid"), figure_name("self_sufficiency")
+    ('peak of the grid connection', 'self sufficiency')
+    """
+    return FIGURE_NAMES.get(name, name.replace("_", " "))
+
+
+def figure_factor(name: str) -> float:
+    """Return what values are multiplied by to be shown: 100 for a share, else 1."""
+    return 100.0 if name in SHARES else 1.0
+
+
+def figure_unit(name: str, unit: str) -> str:
+    """Write the unit that a key figure is shown in; no unit as a dash.
+
+    Examples
+    --------
+    >>> figure_unit("peak_reduction", "1"), figure_unit("losses", "kWh")
+    ('%', 'kWh')
+    """
+    return "%" if name in SHARES else unit_for_people(unit)
+
+
+def unit_for_people(unit: str) -> str:
+    """Write a unit as reports write it: years as yr, no unit as a dash.
+
+    Examples
+    --------
+    >>> unit_for_people("EUR/(kW a)"), unit_for_people("EUR/a"), unit_for_people("1")
+    ('EUR/(kW yr)', 'EUR/yr', '-')
+    """
+    return "-" if unit == "1" else re.sub(r"\ba\b", "yr", unit)
