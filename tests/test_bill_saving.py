@@ -23,7 +23,8 @@ from tricell.scenarios.world import build_world
 from tricell.simulators.battery import apply_power, greedy_self_consumption
 from tricell.simulators.battery_orders import BatteryOrders, BatterySlot, KnownPrices, Step
 from tricell.simulators.battery_strategies import make_planner, make_strategy
-from tricell.simulators.look_ahead import DayPlans, LookAhead, own_net_kw
+from tricell.simulators.energy_plan import Outlook
+from tricell.simulators.look_ahead import LookAhead, RunPlan, own_net_kw
 from tricell.simulators.peak_plan import PeakPlan, plan_peaks
 from tricell.simulators.population import (
     AgentKind,
@@ -137,7 +138,7 @@ def live(
     planner = make_planner(parameters)
     assert planner is not None
     foreseen = LookAhead(planner, net_kw, peaks)
-    plans = DayPlans(batteries, foreseen, tariff, hours=HOURS, first_slot_of_day=0)
+    plans = RunPlan(batteries, foreseen, tariff, hours=HOURS)
     strategy = make_strategy(parameters)
     stored, power_kw, stored_kwh = batteries.soc0_kwh, np.empty_like(net_kw), net_kw * 0.0
     for slot, net in enumerate(net_kw):
@@ -304,9 +305,7 @@ def test_neighbours_may_buy_what_the_retailer_would_pay_less_for() -> None:
     net = sunny_days(2)
     planner = make_planner(BillSaving())
     assert planner is not None
-    plans = DayPlans(
-        batteries, LookAhead(planner, net, None), flat(2), hours=HOURS, first_slot_of_day=0
-    )
+    plans = RunPlan(batteries, LookAhead(planner, net, None), flat(2), hours=HOURS)
     now = BatterySlot(batteries.soc0_kwh, -net[0], HOURS, plans.of_slot(0))
     orders = make_strategy(BillSaving())(batteries, now, flat(2).known(0))
     assert orders.upper_kw[Step.DISCHARGE_MARKET, 0] > 0
@@ -325,21 +324,90 @@ def test_strategies_that_do_not_plan_have_no_planner() -> None:
     assert make_planner(PriceBand()) is None
 
 
-def test_a_run_that_starts_at_noon_plans_to_midnight_first() -> None:
-    batteries, net = batteries_of(), sunny_days(2)
-    asked: list[tuple[int, int]] = []
+def test_stored_energy_is_worth_the_same_wherever_the_run_is_cut_into_days() -> None:
+    """No slot sees further than its neighbours: the values are those of the run in one piece."""
+    batteries, net, tariff = batteries_of(5), sunny_days(3, 5)[30:-40], two_bands(0.2, 0.4, days=3)
     planner = make_planner(BillSaving())
     assert planner is not None
+    plan = RunPlan(batteries, LookAhead(planner, net, None), tariff, hours=HOURS)
+    slots = np.r_[: len(net), len(net) - DAY : len(net)]
+    outlook = Outlook(
+        retail=tariff.retail_at(slots),
+        earns=tariff.earned_at(slots),
+        net_kw=net[slots],
+        cap_kw=np.full((len(slots), 1), np.inf),
+        reserve_kwh=np.zeros((len(slots), 1)),
+        hours=HOURS,
+    )
+    whole = planner(batteries, outlook, None).at_end
+    for slot in (0, 95, 96, 97, 150, len(net) - 1, 20):
+        np.testing.assert_array_equal(plan.of_slot(slot).value_eur_per_kwh, whole[slot])
 
-    def listening(who: Batteries, outlook: object, slots: int) -> Floats:
-        asked.append((len(outlook), slots))  # type: ignore[arg-type]  # an Outlook has a length
-        return planner(who, outlook, slots)  # type: ignore[arg-type]
 
-    foreseen = LookAhead(listening, net, None)
-    plans = DayPlans(batteries, foreseen, flat(2), hours=HOURS, first_slot_of_day=48)
-    for slot in range(2 * DAY):
-        plans.of_slot(slot)
-    assert asked == [(96, 48), (144, 96), (144, 48)]
+@pytest.mark.parametrize("low_from", [66, 76, 86])
+def test_in_a_cheap_night_batteries_charge_when_it_begins_and_not_at_midnight(
+    low_from: int,
+) -> None:
+    count, day = 20, np.full(DAY, 0.30)
+    day[:20] = day[low_from:] = 0.15
+    net = dark_days(4, count)
+    lived = live(batteries_of(count), net, Tariff(np.tile(day, 4)))
+    charged = np.maximum(lived.power_kw, 0.0).sum(axis=1)[DAY // 2 :]
+    clock = np.arange(DAY // 2, 4 * DAY) % DAY
+    assert charged.max() == pytest.approx(charged[clock == low_from].max())
+    # Later in the night they make up for what the household took out in the meantime, at most.
+    assert charged[clock == 0].max() < 0.2 * charged.max()
+    assert not charged[(clock >= 20) & (clock < low_from)].any()
+
+
+def test_a_battery_that_its_own_sun_will_fill_leaves_energy_at_the_same_price_to_neighbours() -> (
+    None
+):
+    """Else all batteries of a place fill in the first sunny slot, and export their own sun later.
+
+    Without sun to come the battery takes what neighbours offer at the feed-in price, at any fill
+    that its own deficits will empty; energy beyond these it does not take.
+    """
+    sun, dark, idle = sunny_days(2), dark_days(2), np.zeros((2 * DAY, 1))
+    assert bid_to_neighbours(sun, at_slot=40, stored_kwh=4.0) < FEED_IN
+    assert bid_to_neighbours(dark, at_slot=40, stored_kwh=4.0) > FEED_IN
+    assert bid_to_neighbours(idle, at_slot=40, stored_kwh=4.0) < FEED_IN
+    idle[60:68] = 1.0
+    assert bid_to_neighbours(idle, at_slot=40, stored_kwh=0.0) > FEED_IN
+    assert bid_to_neighbours(idle, at_slot=40, stored_kwh=4.5) < FEED_IN
+
+
+def bid_to_neighbours(net: Floats, at_slot: int, stored_kwh: float) -> float:
+    """What a battery without fees pays for neighbours' energy at flat prices, EUR/kWh."""
+    orders = orders_at(net, at_slot, stored_kwh)
+    assert orders.upper_kw[Step.CHARGE_MARKET, 0] > 0
+    return float(orders.limit_price_eur_per_kwh[Step.CHARGE_MARKET, 0])
+
+
+def orders_at(net: Floats, slot: int, stored_kwh: float) -> BatteryOrders:
+    tariff = flat(len(net) // DAY)
+    planner = make_planner(BillSaving())
+    assert planner is not None
+    plan = RunPlan(batteries_of(), LookAhead(planner, net, None), tariff, hours=HOURS)
+    now = BatterySlot(np.array([stored_kwh]), -net[slot], HOURS, plan.of_slot(slot))
+    known = replace(tariff.known(slot), local_fee_eur_per_kwh=np.zeros(1))
+    return make_strategy(BillSaving())(batteries_of(), now, known)
+
+
+def test_of_two_full_batteries_each_serves_its_own_household_first() -> None:
+    """At equal values: otherwise one low-voltage grid feeds the other, and none gains by it."""
+    net = sunny_days(2)
+    orders = orders_at(net, 80, 7.0)
+    own, market = orders.limit_price_eur_per_kwh[[Step.DISCHARGE_OWN, Step.DISCHARGE_MARKET], 0]
+    assert orders.upper_kw[Step.DISCHARGE_OWN, 0] == pytest.approx(net[80, 0])
+    assert own <= market - 2.5 * BillSaving().priority_margin_eur_per_kwh
+
+
+def test_where_nobody_owns_a_battery_there_is_nothing_to_plan_or_to_order() -> None:
+    none = batteries_of(0)
+    slot = BatterySlot(np.zeros(0), np.zeros(0), HOURS)
+    orders = make_strategy(BillSaving())(none, slot, flat().known(0))
+    assert orders.upper_kw.shape == orders.limit_price_eur_per_kwh.shape == (len(Step), 0)
 
 
 def test_rates_of_owners_follow_the_level_of_their_area() -> None:
@@ -417,9 +485,7 @@ def test_the_orders_of_300_batteries_take_a_fraction_of_a_millisecond() -> None:
     batteries, net, tariff = batteries_of(300), sunny_days(1, 300), flat()
     planner = make_planner(BillSaving())
     assert planner is not None
-    plans = DayPlans(
-        batteries, LookAhead(planner, net, None), tariff, hours=HOURS, first_slot_of_day=0
-    )
+    plans = RunPlan(batteries, LookAhead(planner, net, None), tariff, hours=HOURS)
     strategy = make_strategy(BillSaving())
     slot = BatterySlot(batteries.soc0_kwh + 4.0, -net[50], HOURS, plans.of_slot(50))
     seconds = []
@@ -453,6 +519,21 @@ def village_power(folder: Path, *charges: str) -> tuple[Floats, Floats]:
         np.add.at(caps, owners, foreseen.peaks.cap_kw[0])
     with open_results(run_scenario(scenario, folder / "run.h5").output) as results:
         return results.series("agent", "p_net").to_numpy(), caps
+
+
+def test_a_village_where_nobody_owns_a_battery_runs(tmp_path: Path) -> None:
+    """Today's grid of SimBench has no batteries: a point of a study of battery shares."""
+    assignments = (
+        "time.start=2016-01-18T00:00Z",
+        "time.days=0.125",
+        "grid.source.scenario=0",
+        "participants.battery={kind: bill_saving}",
+        "charges=[{kind: monthly_peak, rate_eur_per_kw_year: 60}]",
+    )
+    scenario = load_scenario("village", [Override.from_assignment(text) for text in assignments])
+    assert not len(build_world(scenario).population.batteries)
+    with open_results(run_scenario(scenario, tmp_path / "run.h5").output) as results:
+        assert results.series("agent", "p_net").to_numpy().any()
 
 
 class NoSink:

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tricell.simulators.battery_orders import BatteryStrategy
-from tricell.simulators.energy_plan import Outlook
+from tricell.simulators.energy_plan import Outlook, StoredValues
 from tricell.simulators.population import Batteries, FloatArray
 from tricell.simulators.strategies.bill_saving import (
     BillSaving,
@@ -27,8 +27,8 @@ BatteryStrategyParameters = Annotated[
 ]
 """Parameters of any strategy, told apart by ``kind``."""
 
-Planner = Callable[[Batteries, Outlook, int], FloatArray]
-"""``planner(batteries, outlook, slots)`` values stored energy at the end of the first slots."""
+Planner = Callable[[Batteries, Outlook, FloatArray | None], StoredValues]
+"""``planner(batteries, outlook, after)`` values stored energy in the slots of an outlook."""
 
 
 def make_strategy(parameters: SelfConsumption | PriceBand | BillSaving) -> BatteryStrategy:

@@ -1,7 +1,7 @@
 r"""What a kWh in store is worth, from prices and own net power to come.
 
-Seen backwards from the end of the horizon, every slot offers each battery pieces of energy: own
-surplus of :math:`A` kWh at the cost :math:`a` per kWh stored (what selling it would earn), energy
+Seen backwards from the end of the time foreseen, every slot offers each battery pieces of energy:
+own surplus of :math:`A` kWh at the cost :math:`a` per kWh stored (what it would earn), energy
 from the market of :math:`B` at :math:`b` (the all-in retail price), own deficit of :math:`C` at
 the gain :math:`c` per kWh taken from the store, and export of :math:`D` at :math:`d`:
 
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tricell.simulators.population import Batteries, BoolArray, FloatArray, IntArray
+from tricell.simulators.population import Batteries, FloatArray, IntArray
 
 LEVELS = 17
 """Fillings at which values are kept: empty, every sixteenth, full."""
@@ -40,7 +40,7 @@ SMALLEST_FALL = 1e-12
 FULL_OR_EMPTY = 1e6
 """Value of energy that an empty store lacks; minus that of energy that a full one cannot take."""
 RESERVE_WORTH = 2.0
-"""Value of a kWh below the reserve, in terms of the highest price of the horizon."""
+"""Value of a kWh below the reserve, in terms of the highest price foreseen."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +68,41 @@ class Outlook:
         return len(self.net_kw)
 
 
+@dataclass(frozen=True)
+class StoredValues:
+    """Value of one more kWh in store at fillings from empty to full, EUR/kWh.
+
+    Attributes
+    ----------
+    at_end : at the end of every slot, shape (H, LEVELS, n_battery).
+    at_start : at the start of the first slot, shape (LEVELS, n_battery): what the slots before
+        have to know of these.
+    """
+
+    at_end: FloatArray
+    at_start: FloatArray
+
+
 def stored_energy_values(
     batteries: Batteries,
     outlook: Outlook,
-    slots: int,
+    after: FloatArray | None = None,
     *,
     wear_eur_per_kwh: float,
     margin_eur_per_kwh: float,
-) -> FloatArray:
-    """Value stored energy at the end of the first slots of a horizon.
+) -> StoredValues:
+    """Value stored energy in the slots of an outlook.
+
+    Long times are valued part by part, the last one first, each with what the next one begins with.
 
     Parameters
     ----------
     batteries : Batteries
         Ratings.
     outlook : Outlook
-        Prices and own net power of the horizon. After its end, energy is worth the least that it
-        could have earned.
-    slots : int
-        How many slots are wanted, from the first on.
+        Prices and own net power of the coming slots.
+    after : float64, shape (LEVELS, n_battery), or None
+        Value at the end of the outlook; None for the least that energy could have earned in it.
     wear_eur_per_kwh : float
         Wear per kWh discharged, EUR/kWh.
     margin_eur_per_kwh : float
@@ -94,22 +110,23 @@ def stored_energy_values(
 
     Returns
     -------
-    float64, shape (slots, LEVELS, n_battery)
+    StoredValues
         EUR per kWh stored, at fillings from empty to full, falling and never negative.
     """
     pieces = _Pieces.of(batteries, outlook, wear_eur_per_kwh, margin_eur_per_kwh)
     least_kwh = np.linspace(0.0, 1.0, LEVELS)[:, None] * batteries.energy_kwh
-    values = np.empty((slots, LEVELS, len(batteries)))
-    rest = np.maximum(outlook.earns.min(axis=0), 0.0) / batteries.eta_charge
-    value = np.tile(rest, (LEVELS, 1))
+    values = np.empty((len(outlook), LEVELS, len(batteries)))
+    if after is None:
+        rest = np.maximum(outlook.earns.min(axis=0), 0.0) / batteries.eta_charge
+        after = np.tile(rest, (LEVELS, 1))
+    value = after
     for slot in range(len(outlook) - 1, -1, -1):
         reserve = outlook.reserve_kwh[slot]
         if reserve.any():
             value = np.where(least_kwh < reserve, np.maximum(value, pieces.dearest), value)
-        if slot < slots:
-            values[slot] = value
+        values[slot] = value
         value = pieces.one_slot_back(value, slot)
-    return values
+    return StoredValues(at_end=values, at_start=value)
 
 
 def value_at(values: FloatArray, filling: FloatArray) -> FloatArray:
@@ -186,7 +203,6 @@ class _Pieces:
     ----------
     own : own surplus to store, or own deficit to cover.
     buy, sell : the rest of the power, with the market.
-    sells : whether export may pay in a slot.
     kept : share of stored energy left after self-discharge.
     dearest : value of energy below a reserve.
     padded : room for the values between those beyond a full and an empty store.
@@ -196,7 +212,6 @@ class _Pieces:
     own: _Piece
     buy: _Piece
     sell: _Piece
-    sells: BoolArray
     kept: FloatArray
     dearest: float
     padded: FloatArray
@@ -215,7 +230,6 @@ class _Pieces:
         own_gain = batteries.eta_discharge * (outlook.retail - wear - margin)
         buy_price = (outlook.retail + margin) / batteries.eta_charge
         sell_price = batteries.eta_discharge * (outlook.earns - wear - margin)
-        cheapest = np.minimum(own_cost, buy_price).min(axis=0)
         padded = np.full((3 * LEVELS + 1, len(batteries)), FULL_OR_EMPTY)
         padded[2 * LEVELS :] = -FULL_OR_EMPTY
         return cls(
@@ -225,7 +239,6 @@ class _Pieces:
             ),
             buy=_Piece.of(buys * into, buy_price),
             sell=_Piece.of(-(discharge - deficit) * out_of, sell_price),
-            sells=(sell_price > cheapest).any(axis=1),
             kept=(1.0 - batteries.self_discharge_per_day) ** (hours / 24.0),
             dearest=RESERVE_WORTH * float(max(np.max(outlook.retail), 0.0)) + 1.0,
             padded=padded,
@@ -236,7 +249,8 @@ class _Pieces:
         """Return the value of stored energy at the start of a slot from that at its end."""
         value = self._with(value, self.buy, slot)
         value = self._with(value, self.own, slot)
-        if self.sells[slot]:
+        # Values fall with the filling: where selling brings less than the last, it changes nothing.
+        if (self.sell.price[slot] > value[-1]).any():
             value = self._with(value, self.sell, slot)
         return np.maximum(value * self.kept, 0.0)
 

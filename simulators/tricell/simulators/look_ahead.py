@@ -1,10 +1,15 @@
-"""What batteries foresee: own net power of their owners, peak plans, and the plan of each day.
+"""What batteries foresee: own net power of their owners, peak plans, and values of stored energy.
 
 The own net power is that of the profiles, without error and without what simulators of third
-parties add. A day's plan is made at its first slot and looks on to noon of the next day. Beyond
-the end of the run every hour is taken to be like the same hour of the last day, so that batteries
-do not sell out because the run ends. Power and reserves of a whole run take 16 bytes per battery
-and slot: 14 MB for 300 batteries and a month of quarter hours.
+parties add. Stored energy is valued once, backwards from the end of the run, so that no slot
+knows more or less of what follows it than its neighbours: a plan that is made anew at a fixed
+hour, with a longer view than the one before it, would make all batteries change their mind in
+that hour. Beyond the end of the run one more day is taken to be like the last one, so that
+batteries do not sell out because the run ends.
+
+Values are kept at the end of every day of the run and worked out again for the slots of a day
+when it comes. That takes 136 bytes per battery and day; power and reserves of a whole run take 16
+bytes per battery and slot: 14 MB for 300 batteries and a month of quarter hours.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from tricell.markets.charge import PeakSignal
 from tricell.simulators.battery import own_surplus_of_batteries
 from tricell.simulators.battery_orders import SlotPlan
 from tricell.simulators.battery_strategies import Planner, make_planner
-from tricell.simulators.energy_plan import Outlook
+from tricell.simulators.energy_plan import Outlook, StoredValues
 from tricell.simulators.household_power import AgentPower
 from tricell.simulators.peak_plan import PeakPlan, plan_peaks
 from tricell.simulators.population import Batteries, FloatArray, IntArray, Population
@@ -36,7 +41,7 @@ class LookAhead:
 
     Attributes
     ----------
-    planner : values stored energy over a horizon.
+    planner : values stored energy, part by part of the run.
     net_kw : own net power of each battery's owner, its share, kW; shape (T, n_battery).
     peaks : caps on imports and the reserves that they need; None without a price on power.
     """
@@ -124,8 +129,8 @@ def own_net_kw(population: Population, first_row: int, slots: int) -> FloatArray
     return net_kw
 
 
-class DayPlans:
-    """Makes the plan of each day at its first slot, and tells the plan of a slot.
+class RunPlan:
+    """Tells the plan of every slot; see the module.
 
     Parameters
     ----------
@@ -133,39 +138,43 @@ class DayPlans:
     foreseen : what is foreseen for the run.
     prices : of the owners.
     hours : length of a slot, h.
-    first_slot_of_day : slots between midnight UTC and the start of the run.
     """
 
     def __init__(
-        self,
-        batteries: Batteries,
-        foreseen: LookAhead,
-        prices: OwnerPrices,
-        *,
-        hours: float,
-        first_slot_of_day: int,
+        self, batteries: Batteries, foreseen: LookAhead, prices: OwnerPrices, *, hours: float
     ) -> None:
         self._batteries, self._foreseen, self._prices = batteries, foreseen, prices
-        self._hours, self._offset = hours, first_slot_of_day
-        self._slots_per_day = round(24.0 / hours)
-        self._first, self._values = 0, np.empty((0, 0, len(batteries)))
+        self._hours, self._slots_per_day = hours, round(24.0 / hours)
+        count = len(foreseen.net_kw)
+        beyond = np.arange(count, count + self._slots_per_day)
+        after = self._valued(beyond, None).at_start
+        self._after: list[FloatArray] = []
+        for part in range((count - 1) // self._slots_per_day, -1, -1):
+            self._after.insert(0, after)
+            if part:
+                after = self._valued(self._slots_of(part), after).at_start
+        self._part, self._values = -1, after
 
     def of_slot(self, slot: int) -> SlotPlan:
-        """Return the plan of a slot; slots are asked for in the order of time."""
-        if not self._first <= slot < self._first + len(self._values):
-            self._plan_day(slot)
+        """Return the plan of a slot; cheapest where slots are asked for in the order of time."""
+        part = slot // self._slots_per_day
+        if part != self._part:
+            self._part = part
+            self._values = self._valued(self._slots_of(part), self._after[part]).at_end
         peaks = self._foreseen.peaks
         n_battery = len(self._batteries)
         return SlotPlan(
-            value_eur_per_kwh=self._values[slot - self._first],
+            value_eur_per_kwh=self._values[slot % self._slots_per_day],
             cap_kw=np.full(n_battery, np.inf) if peaks is None else peaks.cap_kw[peaks.span[slot]],
             reserve_kwh=np.zeros(n_battery) if peaks is None else peaks.reserve_kwh[slot + 1],
         )
 
-    def _plan_day(self, slot: int) -> None:
+    def _slots_of(self, part: int) -> IntArray:
+        first = part * self._slots_per_day
+        return np.arange(first, min(first + self._slots_per_day, len(self._foreseen.net_kw)))
+
+    def _valued(self, ahead: IntArray, after: FloatArray | None) -> StoredValues:
         net_kw, peaks = self._foreseen.net_kw, self._foreseen.peaks
-        left = self._slots_per_day - (slot + self._offset) % self._slots_per_day
-        ahead = np.arange(slot, slot + left + self._slots_per_day // 2)
         slots = _like_the_last_day(ahead, len(net_kw), self._slots_per_day)
         none = np.zeros((len(ahead), 1))
         outlook = Outlook(
@@ -178,9 +187,7 @@ class DayPlans:
             else peaks.reserve_kwh[np.minimum(ahead + 1, len(net_kw))],
             hours=self._hours,
         )
-        wanted = min(left, len(net_kw) - slot)
-        self._first = slot
-        self._values = self._foreseen.planner(self._batteries, outlook, wanted)
+        return self._foreseen.planner(self._batteries, outlook, after)
 
 
 def _like_the_last_day(slots: IntArray, count: int, slots_per_day: int) -> IntArray:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tricell.markets.charge import EnergyRates
 from tricell.simulators.battery import apply_power, own_surplus_of_batteries
 from tricell.simulators.battery_orders import BatterySlot, BatteryStrategy, KnownPrices
-from tricell.simulators.look_ahead import DayPlans, LookAhead
+from tricell.simulators.look_ahead import LookAhead, RunPlan
 from tricell.simulators.messages import StorageNow
 from tricell.simulators.population import Batteries, IntArray
 from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
@@ -139,14 +139,13 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         self._first_slot_of_day = settings.first_slot_of_day
         self._slots_per_day = 86_400 // self.step_s
         self._soc_kwh = settings.batteries.soc0_kwh.copy()
-        self._plans: DayPlans | None = None
+        self._plan: RunPlan | None = None
         if settings.look_ahead is not None:
-            self._plans = DayPlans(
+            self._plan = RunPlan(
                 settings.batteries,
                 settings.look_ahead,
                 _OwnerPrices(settings.prices, settings.rates),
                 hours=self.step_s / 3600.0,
-                first_slot_of_day=settings.first_slot_of_day,
             )
 
     def child_kinds(self) -> Sequence[ChildKind]:
@@ -166,7 +165,7 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
             soc_kwh=self._soc_kwh,
             own_surplus_kw=own_surplus_of_batteries(self._batteries, surplus),
             hours=hours,
-            plan=None if self._plans is None else self._plans.of_slot(slot),
+            plan=None if self._plan is None else self._plan.of_slot(slot),
         )
         orders = self._strategy(self._batteries, state, self._known_prices(slot))
         self.outputs = {

@@ -1,8 +1,8 @@
 r"""Strategy ``bill_saving``: the smallest bill of the owner, from prices and power foreseen.
 
-Every midnight (UTC) the strategy plans up to noon of the next day, with the prices and the own
-net power of that time: `tricell.simulators.energy_plan` gives the value :math:`v(s)` of a kWh in
-store at every filling. In a slot the battery wants, at the retail price :math:`p` (with all
+`tricell.simulators.energy_plan` gives the value :math:`v(s)` of a kWh in store at every filling,
+from the prices and the own net power of all the run to come, so that no hour is one in which all
+batteries change their plans. In a slot the battery wants, at the retail price :math:`p` (with all
 charges of the owner), the feed-in price :math:`f`, the export charge :math:`g`, wear :math:`w`
 and a small margin :math:`m`,
 
@@ -12,7 +12,14 @@ and a small margin :math:`m`,
 
 Each step bids the value at its far end, so that every kWh of it pays. What is not wanted at the
 retail price is still offered at its value: neighbours may pay more or take less than the
-retailer. With flat prices this is self-consumption; with time bands or dynamic prices cheap slots
+retailer. They have to beat own energy by a little (`OWN_FIRST`): a battery that its own sun will
+fill leaves the same energy at the same price to others, and one with energy to spare serves its
+own household first. Otherwise all batteries of a place would fill in the first sunny slot from
+the neighbours and export their own sun later, which brings nobody anything but peaks. What is left
+are trades that pay: without enough sun of its own a battery takes cheap energy of neighbours as
+soon as there is any, at full power, for deficits to come and not beyond them.
+
+With flat prices this is self-consumption; with time bands or dynamic prices cheap slots
 are charged for dear ones where the spread exceeds losses and wear.
 
 Where power has a price, `tricell.simulators.peak_plan` gives a cap on the import and the energy
@@ -43,15 +50,19 @@ from tricell.simulators.battery_orders import (
 )
 from tricell.simulators.energy_plan import (
     Outlook,
+    StoredValues,
     filling_worth,
     stored_energy_values,
     value_at,
 )
 from tricell.simulators.population import Batteries, FloatArray
 
+OWN_FIRST = 3.0
+"""Margins by which neighbours must beat own energy; later pieces are worse by two in the plan."""
+
 
 class BillSaving(BaseModel):
-    """Self-consumption, charging in cheap slots for dear ones, and peak shaving; foresees a day."""
+    """Self-consumption, charging in cheap slots for dear ones, and peak shaving, with foresight."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -65,26 +76,26 @@ class BillSaving(BaseModel):
 
 
 def bill_saving_values(
-    parameters: BillSaving, batteries: Batteries, outlook: Outlook, slots: int
-) -> FloatArray:
-    """Value stored energy at the end of the coming slots, as planned at midnight.
+    parameters: BillSaving, batteries: Batteries, outlook: Outlook, after: FloatArray | None = None
+) -> StoredValues:
+    """Value stored energy in the coming slots.
 
     Parameters
     ----------
     parameters : BillSaving
         Wear and margin; later pieces of energy are made worse by two margins, so that the
         battery takes the first of equal ones in spite of the margin of this slot.
-    batteries, outlook, slots
+    batteries, outlook, after
         As in `tricell.simulators.energy_plan.stored_energy_values`.
 
     Returns
     -------
-    float64, shape (slots, LEVELS, n_battery)
+    StoredValues
     """
     return stored_energy_values(
         batteries,
         outlook,
-        slots,
+        after,
         wear_eur_per_kwh=parameters.wear_eur_per_kwh,
         margin_eur_per_kwh=2.0 * parameters.priority_margin_eur_per_kwh,
     )
@@ -119,6 +130,8 @@ def bill_saving_orders(
     SimulatorError
         If the slot has no plan.
     """
+    if not len(batteries):
+        return BatteryOrders(np.zeros((len(Step), 0)), np.zeros((len(Step), 0)))
     if slot.plan is None:
         raise SimulatorError(
             "The strategy bill_saving needs a plan, but the storage simulator was set up without "
@@ -230,7 +243,8 @@ def _charging(batteries: Batteries, store: _Store, limits: _Limits) -> _Steps:
     market_must = np.clip(must - own, 0.0, room)
     at_retail = np.clip(wanted_kw(limits.retail) - own, market_must, room)
     market = np.where(at_retail > 0, at_retail, room)
-    price = value_after(own + market) - limits.buyer_pays
+    preferred = np.where(at_retail > 0, 0.0, OWN_FIRST * limits.margin)
+    price = value_after(own + market) - limits.buyer_pays - preferred
     price = np.where(market_must > 0, np.maximum(price, limits.surely_bought), price)
     return [own_price, price], [own, market]
 
@@ -251,7 +265,8 @@ def _discharging(batteries: Batteries, store: _Store, limits: _Limits) -> _Steps
     must = np.minimum(store.must_discharge_kw, own_room)
     wanted = np.clip(at_retail, must, own_room)
     own = np.where(wanted > 0, wanted, own_room)
-    own_price = value_after(own) - limits.buyer_pays
+    preferred = np.where(wanted > 0, OWN_FIRST * limits.margin, 0.0)
+    own_price = value_after(own) - limits.buyer_pays - preferred
     own_price = np.where(must > 0, np.minimum(own_price, limits.surely_sold), own_price)
 
     market = store.may_discharge_kw - own
