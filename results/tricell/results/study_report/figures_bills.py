@@ -175,7 +175,10 @@ def bill_components(data: StudyData) -> ReportFigure:
         _stack(axis, amounts, colours)
         axis.plot(amounts.sum(axis=1), np.arange(len(amounts)), "D", color="black", markersize=4.5)
         axis.set_title(f"{name}: bill")
+        axis.use_sticky_edges = False
         axis.margins(x=0.06)
+        if amounts.to_numpy().min() >= -MATTERS:
+            axis.set_xlim(left=0.0)
     below = figure.add_subplot(grid[lines - 1, :])
     _stack(below, _mean_charges(data), {})
     below.set_title("all customers: network charges by name")
