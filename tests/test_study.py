@@ -25,8 +25,21 @@ from tricell.scenarios.study_assembly import Outcome, assembled
 from tricell.scenarios.study_closures import Job, evaluate, reference_run
 from tricell.scenarios.study_engine import run_study
 from tricell.scenarios.study_file import LoadedStudy, load_study, shipped_study_names
-from tricell.scenarios.study_plan import Point, points, run_hash, scenario_at
-from tricell.scenarios.study_run import RECORD_VERSION, RunCache, RunRecord, read_record
+from tricell.scenarios.study_plan import (
+    Point,
+    expected_simulations,
+    points,
+    run_hash,
+    scenario_at,
+)
+from tricell.scenarios.study_run import (
+    RECORD_VERSION,
+    RunCache,
+    RunRecord,
+    of_levels,
+    read_record,
+)
+from tricell.scenarios.study_schema import Revenue
 from tricell.scenarios.study_tables import closure_tables, rates_of
 
 VILLAGE = "network_charges_village"
@@ -89,6 +102,14 @@ def test_shipped_studies_are_valid(name: str) -> None:
     loaded = load_study(name)
     assert loaded.study.name == name
     assert len(loaded.designs) == len(loaded.study.designs)
+
+
+@pytest.mark.parametrize("name", shipped_study_names())
+def test_shipped_studies_are_about_whole_local_days(name: str) -> None:
+    base = load_study(name).base
+    calendar = Calendar(base.time.slot_starts(), base.time.step_hours, base.time.local_zone)
+    assert calendar.hour[0] == 0.0
+    assert base.time.days % 1.0 == 0.0
 
 
 def test_the_study_of_a_district_has_six_designs_three_closures_and_some_seeds() -> None:
@@ -210,6 +231,25 @@ def test_starts_with_an_offset_are_taken_in_utc(written: Written) -> None:
     loaded = load_study(written(text))
     starts = [scenario_at(loaded.base, point).time.start_utc for point in points_of(loaded)]
     assert starts == [np.datetime64("2016-05-23T00:00"), np.datetime64("2016-05-24T00:00")]
+
+
+@pytest.mark.parametrize(
+    ("closures", "revenue", "least", "most"),
+    [
+        (("none",), None, 4, 4),
+        (("none", "fixed"), None, 4 + 8 - 2, 4 + 8 - 2),
+        (("none", "fixed", "resolved"), None, 4 + 8 - 2, 4 + (8 - 2) * 5),
+        (("resolved",), Revenue(cell=1.0), 4 + 8, 4 + 8 * 5),
+    ],
+)
+def test_the_number_of_simulations_is_known_within_limits(
+    written: Written, closures: Any, revenue: Revenue | None, least: int, most: int
+) -> None:
+    """Two seeds by two shares, two designs; the reference is known at the two base points."""
+    loaded = axes(load_study(written(SMALL)), seed=(1, 2), pv_share=(0.2, 0.5))
+    changes = {"closures": closures, "revenue": revenue, "max_iterations": 5}
+    study = loaded.study.model_copy(update=changes)
+    assert expected_simulations(study, points(study, loaded.base)) == (least, most)
 
 
 # --- content hashes ---
@@ -474,7 +514,117 @@ def test_runs_that_are_done_are_reused(
                 np.testing.assert_array_equal(closure_tables(other)[name][column], values)
 
 
+# --- customers of some levels ---
+
+
+def with_a_large_customer(record: RunRecord) -> RunRecord:
+    """Let the second customer be a hundred times as large, and connected at the level above."""
+    net = record.net_kw * np.array([1.0, 100.0])
+    customers = replace(
+        record.customers,
+        area=np.array([0, 1]),
+        area_level=np.array([1, 2]),
+        area_parent=np.array([1, -1]),
+        group=("household", "lower_grid"),
+    )
+    area = np.stack([net[:, 0], net.sum(axis=1)], axis=1)
+    bought = np.zeros((4, *net.shape))
+    bought[3] = np.maximum(net, 0.0) * HOURS
+    extremes = ("peak_loading_percent", "vm_min", "vm_max")
+    hours = ("overload_hours", "line_overload_hours", "voltage_hours")
+    by_area: dict[str, Any] = {name: np.ones(2) for name in (*extremes, *hours)}
+    return replace(
+        record,
+        customers=customers,
+        net_kw=net,
+        bought_kwh=bought,
+        no_trading_net_kw=net,
+        area_net_kw=area,
+        area_loss_kw=0.02 * np.abs(area),
+        congestion_rent_eur=np.ones(SLOTS),
+        load_kwh=np.maximum(net, 0.0).sum(axis=0) * HOURS,
+        area_id=("LV1", "MV1"),
+        area_trafo=("trafo", ""),
+        area_rating_kva=np.array([100.0, np.nan]),
+        **by_area,
+    )
+
+
+def test_the_customers_of_a_level_keep_their_own_data_and_their_part_of_the_rent(
+    written: Written,
+) -> None:
+    whole = with_a_large_customer(made_up(load_study(written(SMALL)).base))
+    part = of_levels(whole, ("microgrid",))
+    assert part.customers.group == ("household",)
+    np.testing.assert_array_equal(part.net_kw, whole.net_kw[:, :1])
+    np.testing.assert_array_equal(part.bought_kwh, whole.bought_kwh[..., :1])
+    np.testing.assert_array_equal(part.area_net_kw, whole.area_net_kw)
+    share = part.meters.import_kwh.sum() / whole.meters.import_kwh.sum()
+    assert part.congestion_rent_eur.sum() == pytest.approx(share * SLOTS, rel=1e-12)
+    assert of_levels(whole, ()) is whole
+    assert of_levels(whole, ("microgrid", "cell")) is whole
+    with pytest.raises(SimulatorError, match="no customer at the level multicell; levels with"):
+        of_levels(whole, ("multicell",))
+
+
+def test_customers_of_other_levels_bring_no_revenue_and_have_no_bill(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference collects from the household alone, and the grid keeps the load of all."""
+    monkeypatch.setattr(study_run, "simulate", lambda s: with_a_large_customer(made_up(s)))
+    loaded = load_study(written(SMALL + "billed_levels: [microgrid]\n"))
+    whole = with_a_large_customer(made_up(loaded.designs[0]))
+    collected, _, _ = reference_run(loaded.designs[0], tmp_path, silent, ("microgrid",))
+    home = of_levels(whole, ("microgrid",))
+    assert collected == pytest.approx(
+        RATE * home.meters.import_kwh.sum() + home.congestion_rent_eur.sum(), rel=1e-12
+    )
+    for result in evaluate(job(loaded, "peak", tmp_path, allowed=40_000.0), silent):
+        tables = closure_tables(result)
+        assert tables["bill"]["class"] == ("household",)
+        revenue = tables["revenue"]
+        assert revenue["allowed"][-1] == pytest.approx(40_000.0 * 24.0 / 8760.0)
+        assert tables["grid"]["peak_kw"][-1] > 100.0
+        kpi = dict(zip(tables["kpi"]["name"], tables["kpi"]["value"], strict=True))
+        assert 0.0 <= kpi["self_sufficiency"] < 1.0
+        if result.closure != "fixed":
+            assert abs(revenue["gap"][-1]) < 1e-6 * revenue["allowed"][-1]
+
+
 # --- tables ---
+
+
+def parameters_of(loaded: LoadedStudy, **study: Any) -> dict[str, str]:
+    changed = replace(loaded, study=loaded.study.model_copy(update=study))
+    base = {point.number: (300.0, 20.0, 10.0) for point in points_of(changed)}
+    table = assembled(changed, [], base)["parameter"]
+    return dict(zip(table["name"], table["value"], strict=True))
+
+
+def test_parameters_are_named_in_words_with_revenue_shares_and_seed(written: Written) -> None:
+    loaded = axes(load_study(written(SMALL)), seed=(1, 2))
+    found = parameters_of(loaded, billed_levels=("microgrid",))
+    assert found["allowed revenue (seed 2)"] == "330"
+    assert found["allowed revenue for the network of the level cell (seed 1)"] == "20"
+    assert found["share of the allowed revenue for the network of the level cell"] == "0.3"
+    assert found["levels of the network whose customers are billed"] == "microgrid"
+    assert found["retail price without network charges, with levies"] == "0.21"
+    assert found["peak: monthly peak, floor"] == "0"
+    assert not any("_" in name or "kind" in name or "point" in name for name in found)
+
+
+def test_prices_that_follow_the_wholesale_price_are_said_in_words(written: Written) -> None:
+    more = (
+        "prices.retail: {kind: dynamic, adder_eur_per_kwh: 0.15}\n"
+        "  prices.wholesale: {kind: constant, price_eur_per_kwh: 0.05}\n"
+        "  prices.feed_in: {kind: wholesale, margin_eur_per_kwh: -0.01, floor_eur_per_kwh: 0}"
+    )
+    old = "prices.retail: {kind: fixed, price_eur_per_kwh: 0.21}"
+    found = parameters_of(load_study(written(SMALL.replace(old, more))))
+    assert found["wholesale price"] == "0.05"
+    assert found["retail price without network charges, with levies"] == "wholesale price + 0.15"
+    assert found["feed-in price"] == "wholesale price -0.01, at least 0"
+    assert found["allowed revenue"] == "330"
 
 
 def test_tables_hold_every_column_for_every_run_and_failures_with_their_message(
@@ -561,6 +711,13 @@ def test_existing_results_are_not_overwritten(studied: tuple[Path, Path]) -> Non
         run_study(load_study(str(file)), folder)
 
 
+def test_existing_results_are_seen_before_anything_starts(studied: tuple[Path, Path]) -> None:
+    file, folder = studied
+    result = CliRunner().invoke(app, ["study", str(file), "-o", str(folder)])
+    assert result.exit_code == 2
+    assert result.output.startswith("error: The results")
+
+
 def test_a_cluster_gives_what_local_processes_give(
     studied: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -612,6 +769,23 @@ def test_the_command_shows_the_plan_without_running_it(written: Written) -> None
     assert result.exit_code == 0
     assert "volumetric (reference)" in result.output
     assert "none, fixed, resolved" in result.output
+    assert "2 designs x 1 point x 3 closures = 6" in result.output
+    assert "at least 2, at most 11" in result.output
+
+
+def test_a_plan_of_many_points_names_the_first_ones(written: Written) -> None:
+    seeds = ", ".join(str(seed) for seed in range(25))
+    path = written(SMALL + f"axes: {{seed: [{seeds}]}}\n")
+    result = CliRunner().invoke(app, ["study", path, "--dry"])
+    assert result.output.count("UTC") == 10
+    assert "... and 15 more" in result.output
+
+
+def test_without_a_study_those_that_are_shipped_are_named() -> None:
+    result = CliRunner().invoke(app, ["study"])
+    assert result.exit_code == 2
+    for word in ("Which study?", *shipped_study_names(), "tricell list studies"):
+        assert word in result.output
 
 
 def test_shipped_studies_are_listed_with_what_they_ask() -> None:

@@ -66,7 +66,7 @@ class Point:
 
     def __str__(self) -> str:
         shares = "".join(f", {name} {value:g}" for name, value in self.shares.items())
-        return f"seed {self.seed}, {self.days:g} days from {self.start:%Y-%m-%d}{shares}"
+        return f"seed {self.seed}, {self.days:g} days from {self.start:%Y-%m-%d %H:%M} UTC{shares}"
 
 
 def points(study: Study, base: Scenario) -> tuple[Point, ...]:
