@@ -557,7 +557,7 @@ def test_provenance_is_a_table_and_no_json(tmp_path: Path) -> None:
     text = _page_of(data)
     for words in (
         '<h3 class="later">Inputs and their licences</h3>',
-        '<th scope="col">licence</th>',
+        '<th scope="col">Licence</th>',
         "<td>ODbL-1.0</td>",
         '<th scope="row">mosaik-api-v3</th>',
         '<th scope="row">options: output flag</th>',

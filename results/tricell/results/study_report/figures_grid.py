@@ -150,7 +150,7 @@ def _where(data: StudyData) -> str:
     areas = data.low_voltage_areas
     if data.peak_level != LOW_VOLTAGE:
         return f"the connection to the grid above ({data.root})"
-    return f"all {len(areas)} low-voltage interfaces" if len(areas) > 1 else areas[0]
+    return f"the {len(areas)} low-voltage interfaces" if len(areas) > 1 else areas[0]
 
 
 def _draw_mean_days(axis: Axes, mean: pd.DataFrame, data: StudyData) -> None:
@@ -303,7 +303,7 @@ def interface_tree(data: StudyData) -> ReportFigure:
 def _round_sizes(biggest: float) -> list[float]:
     digit = 10.0 ** np.floor(np.log10(max(biggest, 1e-9)))
     top = float(np.floor(biggest / digit) * digit)
-    return [top / 10.0, top / 3.0, top]
+    return [top / 10.0, float(f"{top / 3.0:.1g}"), top]
 
 
 def _dot_area(share: float, areas: int) -> float:
@@ -414,7 +414,7 @@ def coincidence(data: StudyData) -> ReportFigure:
     looks = design_looks(data.designs)
     columns = 2 if len(data.designs) in (2, 4) else 3
     figure, axes = panels(
-        len(data.designs), columns, 5.7 / columns + 0.75, sharex=True, sharey=True
+        len(data.designs), columns, 5.7 / columns + 1.05, sharex=True, sharey=True
     )
     for number, (design, axis) in enumerate(zip(data.designs, axes, strict=True)):
         part = rows[rows["design"] == design]

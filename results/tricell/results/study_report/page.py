@@ -381,7 +381,7 @@ def _origin(title: str, value: Any) -> Origin:
     if all(isinstance(each, Mapping) for each in value):
         keys = list(dict.fromkeys(key for each in value for key in each))
         rows = [[str(each.get(key, "")) or UNKNOWN for key in keys] for each in value]
-        return Origin(title, [_word(key) for key in keys], rows)
+        return Origin(title, [_word(key).capitalize() for key in keys], rows)
     return Origin(title, items=[str(each) for each in value])
 
 

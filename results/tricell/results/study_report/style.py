@@ -139,7 +139,7 @@ def panels(
     for axis in axes[count:]:
         axis.remove()
     if sharex:
-        for axis in axes[max(0, count - columns) : count]:
+        for axis in axes[:count]:
             axis.xaxis.set_tick_params(labelbottom=True)
     return figure, axes[:count]
 

@@ -616,7 +616,7 @@ def _with_point(data: StudyData, name: str) -> str:
         if at_point.empty:
             return found[0]
         shares = [
-            f"{AXIS_LABELS[axis].removesuffix(', %')} {at_point[axis].iloc[0]:.0%}".lower()
+            f"{_beginning_small(AXIS_LABELS[axis])} {100.0 * at_point[axis].iloc[0]:g} %"
             for axis in varied_axes(data)
             if axis != "days"
         ]
@@ -624,6 +624,10 @@ def _with_point(data: StudyData, name: str) -> str:
         return f"({', '.join([seed, *shares])})"
 
     return re.sub(r"\(point (\d+)\)", words, name)
+
+
+def _beginning_small(label: str) -> str:
+    return label[:1].lower() + label[1:].removesuffix(", %")
 
 
 def _groups(bills: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
