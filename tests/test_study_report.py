@@ -131,12 +131,12 @@ def test_only_the_formats_that_are_asked_for_are_written(study: Path, tmp_path: 
 
 
 def test_the_same_study_makes_the_same_files(tmp_path: Path) -> None:
-    plan = Plan(designs=("volumetric", "peak"), seeds=(1,), pv_shares=(0.3,), days=1)
+    plan = Plan(designs=("volumetric",), closures=("none",), seeds=(1,), pv_shares=(0.3,), days=1)
     path = write_study_file(tmp_path / "a.study.h5", plan)
     formats = ("html", "csv", "parquet", "svg")
     paths = write_report(path, tmp_path / "one", formats)
     write_report(path, tmp_path / "two", formats)
-    assert len(paths) == 1 + 8 * 2 + 10 + 1
+    assert len(paths) == 1 + 8 * 2 + 5 + 1, "five figures of one design have nothing to compare"
     for path in paths:
         other = tmp_path / "two" / path.relative_to(tmp_path / "one")
         assert path.read_bytes() == other.read_bytes(), path.name
@@ -528,8 +528,7 @@ def test_the_page_states_method_closures_limits_and_provenance(page: tuple[str, 
 def test_a_name_with_markup_is_shown_and_not_run(tmp_path: Path) -> None:
     plan = Plan(designs=("volumetric",), closures=("none",), seeds=(1,), pv_shares=(0.3,), days=1)
     path = write_study_file(tmp_path / "a.study.h5", plan, description="<script>alert(1)</script>")
-    write_report(path, tmp_path, ["html"])
-    text = (tmp_path / "report.html").read_text()
+    text = _page_of(load(path))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
 
@@ -570,6 +569,7 @@ def test_provenance_is_a_table_and_no_json(tmp_path: Path) -> None:
 
 
 def _page_of(data: StudyData) -> str:
+    """Return the page without pictures, which take most of the time."""
     with drawing():
         return render(data, all_tables(data), all_figures(data), {})
 
@@ -664,8 +664,7 @@ def test_failed_runs_are_left_out_and_named(tmp_path: Path) -> None:
     assert 0 not in data.runs.index
     assert 11 not in data.runs.index
     assert set(data.runs["before"]) <= set(data.runs.index)
-    write_report(path, tmp_path / "report", ["html", "csv"])
-    text = (tmp_path / "report" / "report.html").read_text()
+    text = _page_of(data)
     assert text.count("the power flow found no solution") == 2
     assert "2 failed" in text
 
@@ -690,12 +689,8 @@ def test_whatever_failed_the_rest_is_reported(tmp_path: Path, failed: tuple[int,
     )
     path = write_study_file(tmp_path / "a.study.h5", plan, reference_design="volumetric")
     data = load(path)
-    found = all_tables(data)
-    with drawing():
-        figures = all_figures(data)
-    text = render(data, found, figures, {})
-    assert text.count("the power flow found no solution") == len(failed)
-    for table in found:
+    assert _page_of(data).count("the power flow found no solution") == len(failed)
+    for table in all_tables(data):
         assert len(table.full) > 0, table.key
 
 
