@@ -339,9 +339,10 @@ def test_stored_energy_is_worth_the_same_wherever_the_run_is_cut_into_days() -> 
         reserve_kwh=np.zeros((len(slots), 1)),
         hours=HOURS,
     )
-    whole = planner(batteries, outlook, None).at_end
+    levels = planner.levels(batteries, outlook.retail, outlook.earns)
+    whole, _ = planner.fillings(batteries, outlook, levels)
     for slot in (0, 95, 96, 97, 150, len(net) - 1, 20):
-        np.testing.assert_array_equal(plan.of_slot(slot).value_eur_per_kwh, whole[slot])
+        np.testing.assert_allclose(plan.of_slot(slot).value.filling_kwh, whole[slot], atol=1e-12)
 
 
 @pytest.mark.parametrize("low_from", [66, 76, 86])

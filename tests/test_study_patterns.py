@@ -149,7 +149,7 @@ def peaks(charges: str, days: tuple[str, float], battery_share: float) -> Peaks:
 def test_a_price_on_peaks_lowers_the_peaks_of_low_voltage_grids() -> None:
     """Jain [1]_: -26.7 and -49.8 % with batteries. Here, four days around 1 March, two grids.
 
-    With a battery in two households of five -13 and -6 %, in nine of ten -25 and -9 %. Less than
+    With a battery in two households of five both -11 %, in nine of ten -21 and -14 %. Less than
     in [1]_, as twelve of the sixteen businesses have no battery, as the supply price is flat,
     and as each battery heeds the peak of its own household, not that of the grid.
     """
@@ -161,12 +161,12 @@ def test_a_price_on_peaks_lowers_the_peaks_of_low_voltage_grids() -> None:
 
 
 def test_the_saving_of_a_price_on_peaks_is_gone_once_its_rate_recovers_the_revenue() -> None:
-    """Jain [1]_: total cost -7.2 %, under stress -13.6 %. Here -7.3 % and -14.8 %, at fixed rates.
+    """Jain [1]_: total cost -7.2 %, under stress -13.6 %. Here -7.1 % and -14.5 %, at fixed rates.
 
     All of it is revenue that the network operator no longer collects: with the rate solved again
-    on the new meters all together pay 0.5 and 0.9 % more, the losses of the batteries.
+    on the new meters all together pay 0.5 and 0.7 % more, the losses of the batteries.
     """
-    for share, cost in ((0.4, -0.073), (0.9, -0.148)):
+    for share, cost in ((0.4, -0.071), (0.9, -0.145)):
         found = peaks(MONTHLY_PEAK, DARK, share)
         assert found.cost == pytest.approx(cost, abs=0.02)
         assert 0.0 < found.cost_resolved < 0.02
@@ -176,14 +176,14 @@ def test_a_price_on_peaks_shifts_cost_to_households_without_a_battery_as_batteri
     """[2]_: with cheap batteries a capacity charge shifts sunk cost to passive users (pattern).
 
     The network bill of households without one is 28 % higher than before anybody reacts where two
-    in five have a battery, and 79 % where nine in ten have.
+    in five have a battery, and 77 % where nine in ten have.
     """
     some, most = (peaks(MONTHLY_PEAK, DARK, share).passive for share in (0.4, 0.9))
     assert 0.10 < some < most < 1.00
 
 
 def test_yearly_and_monthly_peaks_do_alike() -> None:
-    """As in Jain [1]_: over the end of a month -17 and -19 %, total cost -14.8 and -15.1 %."""
+    """As in Jain [1]_: over the end of a month both -18 %, total cost -14.5 and -14.9 %."""
     monthly, yearly = (peaks(kind, DARK, 0.9) for kind in (MONTHLY_PEAK, ANNUAL_PEAK))
     np.testing.assert_allclose(monthly.transformers, yearly.transformers, atol=0.06)
     assert monthly.summed == pytest.approx(yearly.summed, abs=0.04)
@@ -191,15 +191,17 @@ def test_yearly_and_monthly_peaks_do_alike() -> None:
 
 
 def test_on_sunny_days_a_price_on_own_peaks_may_raise_the_peak_of_the_grid() -> None:
-    """Own peaks fall, that of the grid rises: not in [1]_, and a limit of prices on own peaks.
+    """Own peaks fall, one grid's peak rises: not in [1]_, and a limit of prices on own peaks.
 
     With a price per kWh, batteries full of sun serve the evening of the neighbourhood. With one on
-    peaks they keep a reserve for their own household. Own peaks fall by 45 %, those of the two
-    grids rise by 6 and 20 %: nine of ten households with a battery, four days around 1 February.
+    peaks they keep a reserve for their own household. Own peaks fall by 40 %, those of the two
+    grids by 14 % and rise by 11 %: nine of ten households with a battery, four days around 1
+    February.
     """
     found = peaks(MONTHLY_PEAK, SUNNY, 0.9)
     assert found.households < -0.30
-    assert 0.0 < found.summed < 0.25
+    assert 0.0 < found.transformers.max() < 0.25
+    assert abs(found.summed) < 0.10
 
 
 # --- households without PV ---------------------------------------------------------------------
@@ -338,10 +340,10 @@ def discounted() -> RunRecord:
 
 
 def test_where_sun_is_plenty_the_saving_goes_to_those_who_buy() -> None:
-    """The other way round than in [3]_: 125 EUR/a without PV, 55 with PV and no battery.
+    """The other way round than in [3]_: 130 EUR/a without PV, 73 with PV and no battery.
 
     The shipped village has plants on farms and businesses that fill it with sun in May, so that
-    its price is near the feed-in price at noon. PV owners with a battery save most, 216 EUR/a.
+    its price is near the feed-in price at noon. PV owners with a battery save most, 155 EUR/a.
     """
     record = discounted()
     trades = households(record.customers) & record.participates
@@ -353,7 +355,7 @@ def test_where_sun_is_plenty_the_saving_goes_to_those_who_buy() -> None:
 
 
 def test_a_local_discount_costs_the_share_of_local_energy_times_the_discount() -> None:
-    """Two thirds of all energy are local: the gap is 38 % of the revenue, the rate 14.6 ct/kWh.
+    """Two thirds of all energy are local: the gap is 37 % of the revenue, the rate 14.2 ct/kWh.
 
     ``collected = c E (1 - s d)``, to rounding, in a run with PV, batteries and non-participants.
     """
@@ -361,7 +363,7 @@ def test_a_local_discount_costs_the_share_of_local_energy_times_the_discount() -
     assert meters.bought_kwh is not None
     energy = float(meters.import_kwh.sum())
     local = float(meters.bought_kwh[Source.MICROGRID].sum()) / energy
-    assert local == pytest.approx(0.67, abs=0.03)
+    assert local == pytest.approx(0.64, abs=0.03)
     collected = float(network_bills(charges_of(COMMUNITY), meters).sum())
     gap = revenue_gap_share(local, discount)
     assert collected == pytest.approx(rate * energy * (1.0 - gap), rel=1e-9)
@@ -372,7 +374,7 @@ def test_a_local_discount_costs_the_share_of_local_energy_times_the_discount() -
 
 
 def test_the_compensating_rate_still_recovers_the_revenue_once_agents_know_it() -> None:
-    """The dearer rate moves some trades, so that 0.2 % are missing: the gap of closure `fixed`."""
+    """Here it moves no trade, so that nothing is missing: the gap of closure `fixed`."""
     before = discounted().meters
     revenue = 0.09 * float(before.import_kwh.sum())
     rates = solve_rates(charges_of(COMMUNITY), before, revenue).charges
@@ -393,10 +395,10 @@ WINTER = ("2016-01-18T11:00Z", 2)
 def test_bands_of_time_make_a_peak_in_the_first_cheap_step_that_a_price_on_peaks_takes_away() -> (
     None
 ):
-    """Two households in five charge their battery at 22:00: 356 kW, twice the old peak of 171 kW.
+    """Two households in five charge their battery at 22:00: 486 kW, three times the old peak, 168.
 
-    A known effect [4]_. At 1:00, when all batteries plan the next day, it is 531 kW. With a price
-    on monthly peaks beside the bands: 93 kW at 22:00, and 146 kW at most.
+    A known effect [4]_. Three hours later nobody charges any more (72 kW at 1:00). With a price on
+    monthly peaks beside the bands: at most 93 kW at 22:00, and 146 kW at any time.
     """
     more = (
         "participants.battery={kind: bill_saving}",
@@ -416,4 +418,5 @@ def test_bands_of_time_make_a_peak_in_the_first_cheap_step_that_a_price_on_peaks
     assert rebound.new_peak
     assert not tamed.new_peak
     assert rebound.peak_kw > 1.3 * flat.max()
+    assert rebound.peak_kw == banded.max(), "the highest peak is that of the tariff"
     assert capped.max() < flat.max()

@@ -29,6 +29,7 @@ from enum import IntEnum
 import numpy as np
 
 from tricell.simulators.battery import power_bounds
+from tricell.simulators.energy_plan import StoredValue
 from tricell.simulators.population import Batteries, FloatArray
 
 
@@ -94,15 +95,15 @@ class SlotPlan:
 
     Attributes
     ----------
-    value_eur_per_kwh : float64, shape (n_level, n_battery)
-        Value of one more kWh in store at the end of the slot, at fillings from empty to full.
+    value : StoredValue
+        Value of energy in store at the end of the slot.
     cap_kw : float64, shape (n_battery,)
         Largest import of the owner, kW; infinite for none.
     reserve_kwh : float64, shape (n_battery,)
         Least stored energy at the end of the slot, kWh; 0 for none.
     """
 
-    value_eur_per_kwh: FloatArray
+    value: StoredValue
     cap_kw: FloatArray
     reserve_kwh: FloatArray
 

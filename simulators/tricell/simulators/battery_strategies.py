@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 
 from tricell.simulators.battery_orders import BatteryStrategy
-from tricell.simulators.energy_plan import Outlook, StoredValues
-from tricell.simulators.population import Batteries, FloatArray
+from tricell.simulators.energy_plan import EnergyPlanner
 from tricell.simulators.strategies.bill_saving import (
     BillSaving,
     bill_saving_orders,
-    bill_saving_values,
+    bill_saving_planner,
 )
 from tricell.simulators.strategies.price_band import PriceBand, price_band_orders
 from tricell.simulators.strategies.self_consumption import (
@@ -26,9 +24,6 @@ BatteryStrategyParameters = Annotated[
     SelfConsumption | PriceBand | BillSaving, Field(discriminator="kind")
 ]
 """Parameters of any strategy, told apart by ``kind``."""
-
-Planner = Callable[[Batteries, Outlook, FloatArray | None], StoredValues]
-"""``planner(batteries, outlook, after)`` values stored energy in the slots of an outlook."""
 
 
 def make_strategy(parameters: SelfConsumption | PriceBand | BillSaving) -> BatteryStrategy:
@@ -53,7 +48,7 @@ def make_strategy(parameters: SelfConsumption | PriceBand | BillSaving) -> Batte
             return partial(bill_saving_orders, parameters)
 
 
-def make_planner(parameters: SelfConsumption | PriceBand | BillSaving) -> Planner | None:
+def make_planner(parameters: SelfConsumption | PriceBand | BillSaving) -> EnergyPlanner | None:
     """Bind parameters to the planner of their strategy.
 
     Parameters
@@ -63,9 +58,9 @@ def make_planner(parameters: SelfConsumption | PriceBand | BillSaving) -> Planne
 
     Returns
     -------
-    Planner or None
+    EnergyPlanner or None
         None for strategies that do not plan ahead.
     """
     if isinstance(parameters, BillSaving):
-        return partial(bill_saving_values, parameters)
+        return bill_saving_planner(parameters)
     return None

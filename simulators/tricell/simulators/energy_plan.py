@@ -18,11 +18,18 @@ battery takes the first. The marginal value :math:`v(s)` of stored energy falls 
    v \leftarrow \min(v(s), \max(v(s + A), a)), \qquad
    v \leftarrow \max(v(s), \min(v(s - C), c))
 
-which is the exact infimal convolution of a convex cost with a linear piece: the price of the
-piece, as far as it lies between the values before and after it. Values are kept at
-`LEVELS` fillings, straight lines between. Below the reserve of a peak plan a kWh is worth more
-than any energy, so that the reserve is filled in the cheapest slots before it is needed. Local
-prices are not foreseen: what neighbours offer is taken when it is better than the value.
+which is the exact infimal convolution of a convex cost with a linear piece. For the filling
+:math:`S(p)` up to which a kWh is worth at least :math:`p` these are mere shifts,
+
+.. math::
+   S(p) \leftarrow S(p) - A \; [p > a], \qquad S(p) \leftarrow S(p) + C \; [p \le c]
+
+between 0 and the capacity, so that steps of the value stay sharp however long the time is. Kept
+is :math:`S` at the prices of all pieces; of more than `LEVELS` of them, at that many, which makes
+the value a little too low. Below the reserve of a peak plan energy is worth more than any price,
+so that the reserve is filled in the cheapest slots before it is needed. Self-discharge makes
+fillings shrink, their value stays. Local prices are not foreseen: what neighbours offer is taken
+when it is better than the value.
 """
 
 from __future__ import annotations
@@ -31,16 +38,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tricell.simulators.population import Batteries, FloatArray, IntArray
+from tricell.simulators.population import Batteries, BoolArray, FloatArray
 
-LEVELS = 17
-"""Fillings at which values are kept: empty, every sixteenth, full."""
-SMALLEST_FALL = 1e-12
-"""Fall of the value between two levels that counts as one, EUR/kWh."""
-FULL_OR_EMPTY = 1e6
-"""Value of energy that an empty store lacks; minus that of energy that a full one cannot take."""
-RESERVE_WORTH = 2.0
-"""Value of a kWh below the reserve, in terms of the highest price foreseen."""
+LEVELS = 48
+"""Most prices at which fillings are kept."""
+SAME_FILLING = 1e-9
+"""Share of the capacity by which equal fillings may differ, for rounding."""
 
 
 @dataclass(frozen=True)
@@ -69,199 +72,189 @@ class Outlook:
 
 
 @dataclass(frozen=True)
-class StoredValues:
-    """Value of one more kWh in store at fillings from empty to full, EUR/kWh.
+class EnergyPlanner:
+    """Values stored energy.
 
     Attributes
     ----------
-    at_end : at the end of every slot, shape (H, LEVELS, n_battery).
-    at_start : at the start of the first slot, shape (LEVELS, n_battery): what the slots before
-        have to know of these.
+    wear : per kWh discharged, EUR/kWh.
+    margin : by how much later pieces of energy are made worse, EUR/kWh.
     """
 
-    at_end: FloatArray
-    at_start: FloatArray
+    wear: float
+    margin: float
+
+    def charging_prices(
+        self, batteries: Batteries, retail: FloatArray, earns: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the cost of own and of bought energy, EUR per kWh stored."""
+        eta = batteries.eta_charge
+        return np.asarray((earns + self.margin) / eta), np.asarray((retail + self.margin) / eta)
+
+    def discharging_prices(
+        self, batteries: Batteries, retail: FloatArray, earns: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the gain of own deficits covered and of exports, EUR per kWh stored."""
+        eta, less = batteries.eta_discharge, self.wear + self.margin
+        return np.asarray(eta * (retail - less)), np.asarray(eta * (earns - less))
+
+    def levels(self, batteries: Batteries, retail: FloatArray, earns: FloatArray) -> FloatArray:
+        """Return the prices at which the fillings of a run are kept.
+
+        Parameters
+        ----------
+        batteries : Batteries
+            Ratings.
+        retail, earns : float64, shape (T, n_battery) or (T, 1)
+            As in `Outlook`, of the whole run.
+
+        Returns
+        -------
+        float64, shape (n_level, n_battery)
+            EUR per kWh stored, rising. One of them is the least that energy could have earned,
+            which is what it is worth when nothing is foreseen any more.
+        """
+        some_retail, some_earns = np.unique(retail, axis=0), np.unique(earns, axis=0)
+        charging = self.charging_prices(batteries, some_retail, some_earns)
+        discharging = self.discharging_prices(batteries, some_retail, some_earns)
+        rest = _worth_at_last(batteries, earns)[None]
+        prices: FloatArray = np.maximum(np.concatenate([*charging, *discharging, rest]), 0.0)
+        prices = np.sort(prices, axis=0)
+        if len(prices) <= LEVELS:
+            return prices
+        return np.asarray(prices[np.linspace(0, len(prices) - 1, LEVELS).round().astype(np.int64)])
+
+    def fillings(
+        self,
+        batteries: Batteries,
+        outlook: Outlook,
+        levels: FloatArray,
+        after: FloatArray | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Compute up to which filling energy is worth each price, from what is foreseen.
+
+        Long times are valued part by part, the last one first.
+
+        Parameters
+        ----------
+        batteries : Batteries
+            Ratings.
+        outlook : Outlook
+            Prices and own net power of the coming slots.
+        levels : float64, shape (n_level, n_battery)
+            From `levels`.
+        after : float64, shape (n_level, n_battery), or None
+            Fillings at the end of the outlook; None where nothing is foreseen after it.
+
+        Returns
+        -------
+        at_end : float64, shape (H, n_level, n_battery)
+            Fillings at the end of every slot, kWh, falling with the price.
+        at_start : float64, shape (n_level, n_battery)
+            The same at the start of the first slot.
+        """
+        full = batteries.energy_kwh
+        if after is None:
+            after = np.where(levels <= _worth_at_last(batteries, outlook.earns), full, 0.0)
+        steps = _Steps.of(self, batteries, outlook)
+        kept = (1.0 - batteries.self_discharge_per_day) ** (outlook.hours / 24.0)
+        at_end = np.empty((len(outlook), *levels.shape))
+        now = after.copy()
+        for slot in range(len(outlook) - 1, -1, -1):
+            np.maximum(now, outlook.reserve_kwh[slot], out=now)
+            at_end[slot] = now
+            steps.one_slot_back(now, levels, slot)
+            np.clip(now, 0.0, full, out=now)
+            now /= kept
+            np.minimum(now, full, out=now)
+        return at_end, now
 
 
-def stored_energy_values(
-    batteries: Batteries,
-    outlook: Outlook,
-    after: FloatArray | None = None,
-    *,
-    wear_eur_per_kwh: float,
-    margin_eur_per_kwh: float,
-) -> StoredValues:
-    """Value stored energy in the slots of an outlook.
-
-    Long times are valued part by part, the last one first, each with what the next one begins with.
-
-    Parameters
-    ----------
-    batteries : Batteries
-        Ratings.
-    outlook : Outlook
-        Prices and own net power of the coming slots.
-    after : float64, shape (LEVELS, n_battery), or None
-        Value at the end of the outlook; None for the least that energy could have earned in it.
-    wear_eur_per_kwh : float
-        Wear per kWh discharged, EUR/kWh.
-    margin_eur_per_kwh : float
-        By how much later pieces of energy are made worse, EUR/kWh.
-
-    Returns
-    -------
-    StoredValues
-        EUR per kWh stored, at fillings from empty to full, falling and never negative.
-    """
-    pieces = _Pieces.of(batteries, outlook, wear_eur_per_kwh, margin_eur_per_kwh)
-    least_kwh = np.linspace(0.0, 1.0, LEVELS)[:, None] * batteries.energy_kwh
-    values = np.empty((len(outlook), LEVELS, len(batteries)))
-    if after is None:
-        rest = np.maximum(outlook.earns.min(axis=0), 0.0) / batteries.eta_charge
-        after = np.tile(rest, (LEVELS, 1))
-    value = after
-    for slot in range(len(outlook) - 1, -1, -1):
-        reserve = outlook.reserve_kwh[slot]
-        if reserve.any():
-            value = np.where(least_kwh < reserve, np.maximum(value, pieces.dearest), value)
-        values[slot] = value
-        value = pieces.one_slot_back(value, slot)
-    return StoredValues(at_end=values, at_start=value)
-
-
-def value_at(values: FloatArray, filling: FloatArray) -> FloatArray:
-    """Return the value of one more kWh in store at a filling.
-
-    Parameters
-    ----------
-    values : float64, shape (LEVELS, n_battery)
-        Values of a slot from `stored_energy_values`.
-    filling : float64, shape (n_battery,)
-        Stored energy as a share of the capacity; clipped to 0 to 1.
-    """
-    place = np.clip(filling, 0.0, 1.0) * (LEVELS - 1)
-    low = np.minimum(place.astype(np.int64), LEVELS - 2)
-    column = np.arange(values.shape[1])
-    share = place - low
-    return np.asarray(values[low, column] * (1.0 - share) + values[low + 1, column] * share)
-
-
-def filling_worth(values: FloatArray, price: FloatArray) -> FloatArray:
-    """Return the filling up to which one more kWh is worth at least a price.
-
-    Parameters
-    ----------
-    values : float64, shape (LEVELS, n_battery)
-        Values of a slot from `stored_energy_values`.
-    price : float64, shape (n_battery,)
-        EUR per kWh stored.
-
-    Returns
-    -------
-    float64, shape (n_battery,)
-        Share of the capacity, 0 to 1.
-    """
-    count = np.count_nonzero(values >= price, axis=0)
-    column = np.arange(values.shape[1])
-    above = values[np.maximum(count - 1, 0), column]
-    below = values[np.minimum(count, LEVELS - 1), column]
-    # Where all levels are worth it, or none is, there is no fall and the clip decides.
-    between = (above - price) / np.maximum(above - below, SMALLEST_FALL)
-    return np.asarray(np.clip((count - 1 + between) / (LEVELS - 1), 0.0, 1.0))
+def _worth_at_last(batteries: Batteries, earns: FloatArray) -> FloatArray:
+    """Return what energy is worth that nobody will need, EUR per kWh stored."""
+    return np.asarray(np.maximum(earns.min(axis=0), 0.0) / batteries.eta_charge)
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """One piece of energy in every slot: how far it moves the filling, and its price.
+class _Steps:
+    """The pieces of energy of every slot, kWh stored, and their prices; shape (H, n_battery)."""
 
-    Attributes
-    ----------
-    place : where the lowest level is moved to, as a row of `_Pieces.padded` times its width.
-    share : how far beyond that row, 0 to 1.
-    price : EUR per kWh stored.
-    """
-
-    place: IntArray
-    share: FloatArray
-    price: FloatArray
+    surplus: FloatArray
+    bought: FloatArray
+    deficit: FloatArray
+    sold: FloatArray
+    surplus_price: FloatArray
+    bought_price: FloatArray
+    deficit_price: FloatArray
+    sold_price: FloatArray
 
     @classmethod
-    def of(cls, steps: FloatArray, price: FloatArray) -> _Piece:
-        """Return a piece that moves the filling by some levels; shape (H, n_battery)."""
-        within = np.clip(steps, -LEVELS, LEVELS)
-        whole = np.floor(within)
-        n_battery = steps.shape[1]
-        place = (LEVELS + whole.astype(np.int64)) * n_battery + np.arange(n_battery)
-        return cls(place, within - whole, price)
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    """The pieces of energy of every slot.
-
-    Attributes
-    ----------
-    own : own surplus to store, or own deficit to cover.
-    buy, sell : the rest of the power, with the market.
-    kept : share of stored energy left after self-discharge.
-    dearest : value of energy below a reserve.
-    padded : room for the values between those beyond a full and an empty store.
-    rows : start of each level in a flat array.
-    """
-
-    own: _Piece
-    buy: _Piece
-    sell: _Piece
-    kept: FloatArray
-    dearest: float
-    padded: FloatArray
-    rows: IntArray
-
-    @classmethod
-    def of(cls, batteries: Batteries, outlook: Outlook, wear: float, margin: float) -> _Pieces:
+    def of(cls, planner: EnergyPlanner, batteries: Batteries, outlook: Outlook) -> _Steps:
         charge, discharge = batteries.charge_kw, batteries.discharge_kw
         net, hours = outlook.net_kw, outlook.hours
         surplus, deficit = np.clip(-net, 0.0, charge), np.clip(net, 0.0, discharge)
-        buys = np.clip(np.minimum(outlook.cap_kw - net, charge) - surplus, 0.0, None)
-        steps_per_kwh = (LEVELS - 1) / batteries.energy_kwh
-        into = hours * batteries.eta_charge * steps_per_kwh
-        out_of = hours / batteries.eta_discharge * steps_per_kwh
-        own_cost = (outlook.earns + margin) / batteries.eta_charge
-        own_gain = batteries.eta_discharge * (outlook.retail - wear - margin)
-        buy_price = (outlook.retail + margin) / batteries.eta_charge
-        sell_price = batteries.eta_discharge * (outlook.earns - wear - margin)
-        padded = np.full((3 * LEVELS + 1, len(batteries)), FULL_OR_EMPTY)
-        padded[2 * LEVELS :] = -FULL_OR_EMPTY
+        bought = np.clip(np.minimum(outlook.cap_kw - net, charge) - surplus, 0.0, None)
+        into, out_of = hours * batteries.eta_charge, hours / batteries.eta_discharge
+        prices = batteries, outlook.retail, outlook.earns
+        surplus_price, bought_price = planner.charging_prices(*prices)
+        deficit_price, sold_price = planner.discharging_prices(*prices)
         return cls(
-            own=_Piece.of(
-                np.where(net < 0, surplus * into, -deficit * out_of),
-                np.where(net < 0, own_cost, own_gain),
-            ),
-            buy=_Piece.of(buys * into, buy_price),
-            sell=_Piece.of(-(discharge - deficit) * out_of, sell_price),
-            kept=(1.0 - batteries.self_discharge_per_day) ** (hours / 24.0),
-            dearest=RESERVE_WORTH * float(max(np.max(outlook.retail), 0.0)) + 1.0,
-            padded=padded,
-            rows=np.arange(LEVELS)[:, None] * len(batteries),
+            surplus=surplus * into,
+            bought=bought * into,
+            deficit=deficit * out_of,
+            sold=(discharge - deficit) * out_of,
+            surplus_price=surplus_price,
+            bought_price=bought_price,
+            deficit_price=deficit_price,
+            sold_price=sold_price,
         )
 
-    def one_slot_back(self, value: FloatArray, slot: int) -> FloatArray:
-        """Return the value of stored energy at the start of a slot from that at its end."""
-        value = self._with(value, self.buy, slot)
-        value = self._with(value, self.own, slot)
-        # Values fall with the filling: where selling brings less than the last, it changes nothing.
-        if (self.sell.price[slot] > value[-1]).any():
-            value = self._with(value, self.sell, slot)
-        return np.maximum(value * self.kept, 0.0)
+    def one_slot_back(self, filling: FloatArray, levels: FloatArray, slot: int) -> None:
+        """Shift fillings from the end of a slot to its start, in place and without bounds."""
+        filling -= self.surplus[slot] * (levels > self.surplus_price[slot])
+        filling -= self.bought[slot] * (levels > self.bought_price[slot])
+        filling += self.deficit[slot] * (levels <= self.deficit_price[slot])
+        filling += self.sold[slot] * (levels <= self.sold_price[slot])
 
-    def _with(self, value: FloatArray, piece: _Piece, slot: int) -> FloatArray:
-        """Return the value with a piece: its price, between the values before and after it."""
-        self.padded[LEVELS : 2 * LEVELS] = value
-        flat, place = self.padded.ravel(), self.rows + piece.place[slot]
-        moved = flat.take(place)
-        above = flat.take(place + self.padded.shape[1])
-        above -= moved
-        above *= piece.share[slot]
-        moved += above
-        lowest, highest = np.minimum(value, moved), np.maximum(value, moved)
-        return np.asarray(np.minimum(np.maximum(piece.price[slot], lowest), highest))
+
+@dataclass(frozen=True)
+class StoredValue:
+    """Value of energy in store at one moment; arrays of shape (n_level, n_battery).
+
+    Attributes
+    ----------
+    levels : prices, EUR per kWh stored, rising.
+    filling_kwh : up to which stored energy a kWh is worth at least that, falling.
+    energy_kwh : capacity, shape (n_battery,).
+    """
+
+    levels: FloatArray
+    filling_kwh: FloatArray
+    energy_kwh: FloatArray
+
+    def of_last(self, stored_kwh: FloatArray) -> FloatArray:
+        """Return what the last kWh up to a filling is worth, EUR/kWh; shape (n_battery,)."""
+        return self._at(self.filling_kwh >= stored_kwh - SAME_FILLING * self.energy_kwh)
+
+    def of_next(self, stored_kwh: FloatArray) -> FloatArray:
+        """Return what one more kWh beyond a filling is worth, EUR/kWh; shape (n_battery,)."""
+        return self._at(self.filling_kwh > stored_kwh + SAME_FILLING * self.energy_kwh)
+
+    def worth_at_least(self, price: FloatArray) -> FloatArray:
+        """Return up to which filling a kWh is worth at least a price, kWh; shape (n_battery,)."""
+        return self._up_to(self.levels < price)
+
+    def worth_more_than(self, price: FloatArray) -> FloatArray:
+        """Return up to which filling a kWh is worth more than a price, kWh; shape (n_battery,)."""
+        return self._up_to(self.levels <= price)
+
+    def _at(self, reached: BoolArray) -> FloatArray:
+        count = np.count_nonzero(reached, axis=0)
+        value = self.levels[np.maximum(count - 1, 0), np.arange(len(count))]
+        return np.where(count > 0, value, 0.0)
+
+    def _up_to(self, below: BoolArray) -> FloatArray:
+        count = np.count_nonzero(below, axis=0)
+        top = len(self.levels) - 1
+        filling = self.filling_kwh[np.minimum(count, top), np.arange(len(count))]
+        return np.where(count > top, 0.0, filling)

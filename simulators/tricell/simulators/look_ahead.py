@@ -8,8 +8,8 @@ that hour. Beyond the end of the run one more day is taken to be like the last o
 batteries do not sell out because the run ends.
 
 Values are kept at the end of every day of the run and worked out again for the slots of a day
-when it comes. That takes 136 bytes per battery and day; power and reserves of a whole run take 16
-bytes per battery and slot: 14 MB for 300 batteries and a month of quarter hours.
+when it comes. That takes up to 400 bytes per battery and day; power and reserves of a whole run
+take 16 bytes per battery and slot: 14 MB for 300 batteries and a month of quarter hours.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import numpy as np
 from tricell.markets.charge import PeakSignal
 from tricell.simulators.battery import own_surplus_of_batteries
 from tricell.simulators.battery_orders import SlotPlan
-from tricell.simulators.battery_strategies import Planner, make_planner
-from tricell.simulators.energy_plan import Outlook, StoredValues
+from tricell.simulators.battery_strategies import make_planner
+from tricell.simulators.energy_plan import EnergyPlanner, Outlook, StoredValue
 from tricell.simulators.household_power import AgentPower
 from tricell.simulators.peak_plan import PeakPlan, plan_peaks
 from tricell.simulators.population import Batteries, FloatArray, IntArray, Population
@@ -46,7 +46,7 @@ class LookAhead:
     peaks : caps on imports and the reserves that they need; None without a price on power.
     """
 
-    planner: Planner
+    planner: EnergyPlanner
     net_kw: FloatArray
     peaks: PeakPlan | None
 
@@ -146,25 +146,33 @@ class RunPlan:
         self._batteries, self._foreseen, self._prices = batteries, foreseen, prices
         self._hours, self._slots_per_day = hours, round(24.0 / hours)
         count = len(foreseen.net_kw)
+        run = np.arange(count)
+        self._levels = foreseen.planner.levels(
+            batteries, prices.retail_at(run), prices.earned_at(run)
+        )
         beyond = np.arange(count, count + self._slots_per_day)
-        after = self._valued(beyond, None).at_start
+        after = self._fillings(beyond, None)[1]
         self._after: list[FloatArray] = []
         for part in range((count - 1) // self._slots_per_day, -1, -1):
             self._after.insert(0, after)
             if part:
-                after = self._valued(self._slots_of(part), after).at_start
-        self._part, self._values = -1, after
+                after = self._fillings(self._slots_of(part), after)[1]
+        self._part, self._at_end = -1, after
 
     def of_slot(self, slot: int) -> SlotPlan:
         """Return the plan of a slot; cheapest where slots are asked for in the order of time."""
         part = slot // self._slots_per_day
         if part != self._part:
             self._part = part
-            self._values = self._valued(self._slots_of(part), self._after[part]).at_end
+            self._at_end = self._fillings(self._slots_of(part), self._after[part])[0]
         peaks = self._foreseen.peaks
         n_battery = len(self._batteries)
         return SlotPlan(
-            value_eur_per_kwh=self._values[slot % self._slots_per_day],
+            value=StoredValue(
+                self._levels,
+                self._at_end[slot % self._slots_per_day],
+                self._batteries.energy_kwh,
+            ),
             cap_kw=np.full(n_battery, np.inf) if peaks is None else peaks.cap_kw[peaks.span[slot]],
             reserve_kwh=np.zeros(n_battery) if peaks is None else peaks.reserve_kwh[slot + 1],
         )
@@ -173,7 +181,7 @@ class RunPlan:
         first = part * self._slots_per_day
         return np.arange(first, min(first + self._slots_per_day, len(self._foreseen.net_kw)))
 
-    def _valued(self, ahead: IntArray, after: FloatArray | None) -> StoredValues:
+    def _fillings(self, ahead: IntArray, after: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         net_kw, peaks = self._foreseen.net_kw, self._foreseen.peaks
         slots = _like_the_last_day(ahead, len(net_kw), self._slots_per_day)
         none = np.zeros((len(ahead), 1))
@@ -187,7 +195,7 @@ class RunPlan:
             else peaks.reserve_kwh[np.minimum(ahead + 1, len(net_kw))],
             hours=self._hours,
         )
-        return self._foreseen.planner(self._batteries, outlook, after)
+        return self._foreseen.planner.fillings(self._batteries, outlook, self._levels, after)
 
 
 def _like_the_last_day(slots: IntArray, count: int, slots_per_day: int) -> IntArray:

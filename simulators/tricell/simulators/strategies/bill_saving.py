@@ -48,13 +48,7 @@ from tricell.simulators.battery_orders import (
     SlotPlan,
     Step,
 )
-from tricell.simulators.energy_plan import (
-    Outlook,
-    StoredValues,
-    filling_worth,
-    stored_energy_values,
-    value_at,
-)
+from tricell.simulators.energy_plan import EnergyPlanner, StoredValue
 from tricell.simulators.population import Batteries, FloatArray
 
 OWN_FIRST = 3.0
@@ -75,29 +69,14 @@ class BillSaving(BaseModel):
     """Whether batteries keep the import below a cap where power has a price (true)."""
 
 
-def bill_saving_values(
-    parameters: BillSaving, batteries: Batteries, outlook: Outlook, after: FloatArray | None = None
-) -> StoredValues:
-    """Value stored energy in the coming slots.
+def bill_saving_planner(parameters: BillSaving) -> EnergyPlanner:
+    """Return what values stored energy for this strategy.
 
-    Parameters
-    ----------
-    parameters : BillSaving
-        Wear and margin; later pieces of energy are made worse by two margins, so that the
-        battery takes the first of equal ones in spite of the margin of this slot.
-    batteries, outlook, after
-        As in `tricell.simulators.energy_plan.stored_energy_values`.
-
-    Returns
-    -------
-    StoredValues
+    Later pieces of energy are made worse by two margins, so that the battery takes the first of
+    equal ones in spite of the margin of the slot.
     """
-    return stored_energy_values(
-        batteries,
-        outlook,
-        after,
-        wear_eur_per_kwh=parameters.wear_eur_per_kwh,
-        margin_eur_per_kwh=2.0 * parameters.priority_margin_eur_per_kwh,
+    return EnergyPlanner(
+        wear=parameters.wear_eur_per_kwh, margin=2.0 * parameters.priority_margin_eur_per_kwh
     )
 
 
@@ -156,7 +135,7 @@ class _Store:
     """What each battery can, may and must do in a slot; kW and kWh, shape (n_battery,)."""
 
     kwh: FloatArray
-    values: FloatArray
+    value: StoredValue
     hours: float
     own_surplus_kw: FloatArray
     may_charge_kw: FloatArray
@@ -175,7 +154,7 @@ class _Store:
         missing_kw = (plan.reserve_kwh - kwh) / (batteries.eta_charge * slot.hours)
         return cls(
             kwh=kwh,
-            values=plan.value_eur_per_kwh,
+            value=plan.value,
             hours=slot.hours,
             own_surplus_kw=slot.own_surplus_kw,
             may_charge_kw=may_charge_kw,
@@ -224,13 +203,11 @@ def _charging(batteries: Batteries, store: _Store, limits: _Limits) -> _Steps:
     eta = batteries.eta_charge
 
     def wanted_kw(price: FloatArray | float) -> FloatArray:
-        stored_price = np.broadcast_to((price + limits.margin) / eta, eta.shape)
-        target = filling_worth(store.values, stored_price) * batteries.energy_kwh
+        target = store.value.worth_at_least((price + limits.margin) / eta)
         return np.asarray((target - store.kwh) / per_kw)
 
     def value_after(charged_kw: FloatArray) -> FloatArray:
-        after = (store.kwh + charged_kw * per_kw) / batteries.energy_kwh
-        return np.asarray(value_at(store.values, after) * eta)
+        return store.value.of_last(store.kwh + charged_kw * per_kw) * eta
 
     must = store.must_charge_kw
     own_room = np.clip(store.own_surplus_kw, 0.0, store.may_charge_kw)
@@ -242,7 +219,11 @@ def _charging(batteries: Batteries, store: _Store, limits: _Limits) -> _Steps:
     room = store.may_charge_kw - own
     market_must = np.clip(must - own, 0.0, room)
     at_retail = np.clip(wanted_kw(limits.retail) - own, market_must, room)
-    market = np.where(at_retail > 0, at_retail, room)
+    # From neighbours, only what is worth much more than own energy, as long as anything is.
+    next_value = store.value.of_next(store.kwh + own * per_kw) * eta
+    middle = 0.5 * (next_value + np.minimum(limits.earns + limits.margin, next_value))
+    needed = np.clip(wanted_kw(middle - limits.margin) - own, 0.0, room)
+    market = np.where(at_retail > 0, at_retail, np.where(needed > 0, needed, room))
     preferred = np.where(at_retail > 0, 0.0, OWN_FIRST * limits.margin)
     price = value_after(own + market) - limits.buyer_pays - preferred
     price = np.where(market_must > 0, np.maximum(price, limits.surely_bought), price)
@@ -255,12 +236,10 @@ def _discharging(batteries: Batteries, store: _Store, limits: _Limits) -> _Steps
     per_kw = store.hours / eta
 
     def value_after(taken_kw: FloatArray) -> FloatArray:
-        after = (store.kwh - taken_kw * per_kw) / batteries.energy_kwh
-        return np.asarray(value_at(store.values, after) / eta + limits.wear)
+        return store.value.of_next(store.kwh - taken_kw * per_kw) / eta + limits.wear
 
     stored_price = eta * (limits.retail - limits.wear - limits.margin)
-    target = filling_worth(store.values, np.nextafter(stored_price, np.inf))
-    at_retail = (store.kwh - target * batteries.energy_kwh) / per_kw
+    at_retail = (store.kwh - store.value.worth_more_than(stored_price)) / per_kw
     own_room = np.clip(-store.own_surplus_kw, 0.0, store.may_discharge_kw)
     must = np.minimum(store.must_discharge_kw, own_room)
     wanted = np.clip(at_retail, must, own_room)
@@ -269,6 +248,13 @@ def _discharging(batteries: Batteries, store: _Store, limits: _Limits) -> _Steps
     own_price = value_after(own) - limits.buyer_pays - preferred
     own_price = np.where(must > 0, np.minimum(own_price, limits.surely_sold), own_price)
 
-    market = store.may_discharge_kw - own
-    price = value_after(own + market) + limits.export_charge
+    # To neighbours, only what is worth much less than energy for own deficits, if anything is.
+    room = store.may_discharge_kw - own
+    last_value = store.value.of_last(store.kwh - own * per_kw)
+    middle = 0.5 * (last_value + np.maximum(stored_price, last_value))
+    spare = np.clip((store.kwh - store.value.worth_more_than(middle)) / per_kw - own, 0.0, room)
+    market = np.where(spare > 0, spare, room)
+    price = value_after(own + market)
+    preferred = np.where(price > limits.earns, OWN_FIRST * limits.margin, 0.0)
+    price = price + limits.export_charge + preferred
     return [own_price, price], [own, market]
