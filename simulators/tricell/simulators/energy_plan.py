@@ -40,7 +40,7 @@ import numpy as np
 
 from tricell.simulators.population import Batteries, BoolArray, FloatArray
 
-LEVELS = 48
+LEVELS = 40
 """Most prices at which fillings are kept."""
 SAME_FILLING = 1e-9
 """Share of the capacity by which equal fillings may differ, for rounding."""

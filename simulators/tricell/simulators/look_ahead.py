@@ -8,7 +8,7 @@ that hour. Beyond the end of the run one more day is taken to be like the last o
 batteries do not sell out because the run ends.
 
 Values are kept at the end of every day of the run and worked out again for the slots of a day
-when it comes. That takes up to 400 bytes per battery and day; power and reserves of a whole run
+when it comes. That takes up to 320 bytes per battery and day; power and reserves of a whole run
 take 16 bytes per battery and slot: 14 MB for 300 batteries and a month of quarter hours.
 """
 
