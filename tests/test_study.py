@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -703,6 +704,26 @@ def test_a_study_goes_on_with_the_runs_that_are_there(studied: tuple[Path, Path]
     outcome = run_study(load_study(str(file)), folder, workers=1, force=True)
     assert outcome.state.simulated == len(records[::2])
     assert sorted((folder / "runs").glob("*.h5")) == records
+
+
+def test_a_study_with_a_failed_design_is_written_and_ends_with_an_exit_code_of_its_own(
+    studied: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file, folder = studied
+    nothing = "  - name: nothing\n    charges: [{kind: injection, rate_eur_per_kwh: 0}]\n"
+    text = file.read_text().replace("designs:\n", "designs:\n" + nothing)
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text)
+    copytree(folder / "runs", tmp_path / "out" / "runs")
+    command = ["study", str(wrong), "-o", str(tmp_path / "out"), "--workers", "1", "--quiet"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "nothing, closure fixed" in result.output
+    assert "no rate can recover" in result.output
+    with open_study(tmp_path / "out" / "small.study.h5") as results:
+        status = results.table("run").groupby("design")["status"].unique()
+    assert list(status["nothing"]) == ["failed"]
+    assert list(status["volumetric"]) == ["complete"]
 
 
 def test_existing_results_are_not_overwritten(studied: tuple[Path, Path]) -> None:

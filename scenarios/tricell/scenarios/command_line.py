@@ -339,7 +339,8 @@ def study(
 ) -> None:
     """Study network charges: designs, axes and closures of a study file; results and a report.
 
-    A study that was stopped goes on where it was: runs that are done are reused.
+    A study that was stopped goes on where it was: runs that are done are reused. Where a run fails
+    the others go on, its message is in the results, and the exit code is 2.
     """
     from tricell.scenarios.screen import standard_output
     from tricell.scenarios.study_file import load_study, require_name
@@ -477,8 +478,12 @@ def _study_and_report(
     report = write_report(outcome.output, folder)
     if quiet:
         typer.echo(str(outcome.output))
-        return
-    show_outcome(standard_output(), outcome, report[0])
+        for message in outcome.messages:
+            typer.echo(message, err=True)
+    else:
+        show_outcome(standard_output(), outcome, report[0])
+    if outcome.state.failed:
+        raise typer.Exit(EXIT_USER_ERROR)
 
 
 def _written_at(file: Path) -> int | None:
