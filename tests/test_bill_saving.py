@@ -284,6 +284,11 @@ def test_the_cap_is_kept_whatever_the_prices_and_the_peak_is_never_worse_than_wi
     assert (peak <= np.maximum(net.max(axis=0), free_kw) + 1e-6).all()
 
 
+def test_a_load_and_a_filling_of_next_to_nothing_do_not_make_orders_cross() -> None:
+    net = np.full((2 * DAY, 1), 1e-10)
+    live(batteries_of(), net, two_bands(0.5, 0.5, days=2), signal=monthly(1.0, 1.0))
+
+
 def test_a_price_of_zero_on_power_is_no_price() -> None:
     batteries, net, tariff = batteries_of(5), sunny_days(2, 5), two_bands(0.2, 0.4, days=2)
     plain = live(batteries, net, tariff)

@@ -122,6 +122,9 @@ def bill_saving_orders(
     discharge = _discharging(batteries, store, limits)
     # With a charge on export that pays back more than an import costs, the two would cross.
     discharge[0][1] = np.maximum(discharge[0][1], charge[0][1])
+    # Of a filling that differs from an edge of the value by rounding, own use might cross, too.
+    may_buy = (charge[1][1] > 0) & (store.must_discharge_kw == 0)
+    discharge[0][0] = np.where(may_buy, np.maximum(discharge[0][0], charge[0][1]), discharge[0][0])
     order = (Step.CHARGE_OWN, Step.CHARGE_MARKET, Step.DISCHARGE_OWN, Step.DISCHARGE_MARKET)
     assert order == tuple(Step)
     return BatteryOrders(
