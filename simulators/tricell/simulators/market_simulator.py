@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
 from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.charge import EnergyRates, Source
-from tricell.markets.joint_market import GridLimits, JointMarket, TradePrices
+from tricell.markets.joint_market import Clearing, GridLimits, JointMarket, TradePrices
 from tricell.markets.level_markets import LevelMarkets, SlotDemand
 from tricell.markets.level_settlement import LevelTrade
 from tricell.markets.meter_orders import MeterState
@@ -145,51 +145,80 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         self, slot: int, power: AgentPowerNow, storage: StorageNow, correction: Correction
     ) -> Schedule:
         """Build the slot's orders, clear them and turn the result into a schedule."""
-        who, market = self._who, self._market
-        n_node = market.problem.grid.n_node
-        rates = self._rates.part(slot, 1)
-        fee, offer = _of_slot(self._seen_fee, slot), self._generation_offer(power, rates)
-        book, own = self._order_book(power, storage, offer), self._own_use(power)
-        firm = power.p_load_kw + np.maximum(-power.generation_kw, 0.0)
-        outside = self._outside(slot, power, storage, rates)
-        untraded_node = None
-        if outside is not None:
-            firm = np.where(self._areas.takes_part, firm, outside.net_kw)
-            untraded_node = sum_by_key(who.agent_node, outside.net_kw, n_node)
-        firm_node = sum_by_key(who.agent_node, firm, n_node)
         reactive = power.q_load_kvar - power.q_generation_kvar
-        q_node = sum_by_key(who.agent_node, reactive, n_node)
+        q_node = sum_by_key(self._who.agent_node, reactive, self._market.problem.grid.n_node)
         limits = GridLimits(
             correction.flow_min_kw,
             correction.flow_max_kw,
             self._feedback.voltage_offset(correction, q_node),
         )
-        prices = self._trade_prices(slot, fee, rates)
-        trade: LevelTrade | None = None
-        if self._levels is None:
-            clearing = clear_with_own_use(
-                market, book, firm_node, prices, limits, untraded_kw=untraded_node, own=own
-            )
-        else:
-            demand = SlotDemand(
-                slot=slot,
-                meters=self._meter_state(firm, power, storage, fee, offer),
-                book=book,
-                firm_node_kw=firm_node,
-                untraded_node_kw=untraded_node,
-                prices=prices,
-                fee=self._areas.fee(rates)[0],
-                seen_fee=fee,
-                entry=rates.entry[0],
-                exit=rates.exit[0],
-                retail_charge=float(rates.by_source[0, Source.RETAIL]),
-                limits=limits,
-                retail_price=float(self._prices.retail[slot]),
-                feed_in_price=float(self._prices.feed_in[slot]),
-                own_use=own,
-            )
-            clearing, trade = self._levels.clear(demand)
-        accepted = clearing.accepted_kw
+        outside = self._outside(slot, power, storage)
+        demand = self._demand(slot, power, storage, limits, outside)
+        clearing, trade = self._cleared(demand)
+        return self._schedule(power, storage, outside, clearing, trade=trade, q_node_kvar=q_node)
+
+    def _demand(
+        self,
+        slot: int,
+        power: AgentPowerNow,
+        storage: StorageNow,
+        limits: GridLimits,
+        outside: Outside | None,
+    ) -> SlotDemand:
+        """Put together what the slot brings to the markets."""
+        who, n_node = self._who, self._market.problem.grid.n_node
+        rates = self._rates.part(slot, 1)
+        fee, offer = _of_slot(self._seen_fee, slot), self._generation_offer(power, rates)
+        firm = power.p_load_kw + np.maximum(-power.generation_kw, 0.0)
+        untraded_node = None
+        if outside is not None:
+            firm = np.where(self._areas.takes_part, firm, outside.net_kw)
+            untraded_node = sum_by_key(who.agent_node, outside.net_kw, n_node)
+        return SlotDemand(
+            slot=slot,
+            meters=self._meter_state(firm, power, storage, fee, offer),
+            book=self._order_book(power, storage, offer),
+            firm_node_kw=sum_by_key(who.agent_node, firm, n_node),
+            untraded_node_kw=untraded_node,
+            prices=self._trade_prices(slot, fee, rates),
+            fee=self._areas.fee(rates)[0],
+            seen_fee=fee,
+            entry=rates.entry[0],
+            exit=rates.exit[0],
+            retail_charge=float(rates.by_source[0, Source.RETAIL]),
+            limits=limits,
+            retail_price=float(self._prices.retail[slot]),
+            feed_in_price=float(self._prices.feed_in[slot]),
+            own_use=self._own_use(power),
+        )
+
+    def _cleared(self, demand: SlotDemand) -> tuple[Clearing, LevelTrade | None]:
+        """Clear all levels jointly, or one after the other."""
+        if self._levels is not None:
+            return self._levels.clear(demand)
+        clearing = clear_with_own_use(
+            self._market,
+            demand.book,
+            demand.firm_node_kw,
+            demand.prices,
+            demand.limits,
+            untraded_kw=demand.untraded_node_kw,
+            own=demand.own_use,
+        )
+        return clearing, None
+
+    def _schedule(
+        self,
+        power: AgentPowerNow,
+        storage: StorageNow,
+        outside: Outside | None,
+        clearing: Clearing,
+        *,
+        trade: LevelTrade | None,
+        q_node_kvar: Floats,
+    ) -> Schedule:
+        """Turn accepted orders, and what outsiders do, into power of agents and nodes."""
+        who, accepted = self._who, clearing.accepted_kw
         generation = np.minimum(power.generation_kw, 0.0)
         generation[who.generators] += accepted[: len(who.generators)]
         charge_own, charge, discharge_own, discharge = accepted[self._battery_steps].reshape(
@@ -208,19 +237,18 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             generation_kw=generation,
             p_net_kw=p_net,
             battery_kw=battery,
-            p_node_kw=sum_by_key(who.agent_node, p_net, n_node),
-            q_node_kvar=q_node,
+            p_node_kw=sum_by_key(who.agent_node, p_net, len(q_node_kvar)),
+            q_node_kvar=q_node_kvar,
             reclearings=self._reclearings,
-            cold_starts=market.cold_starts - self._cold_before,
+            cold_starts=self._market.cold_starts - self._cold_before,
             trade=trade,
         )
 
-    def _outside(
-        self, slot: int, power: AgentPowerNow, storage: StorageNow, rates: EnergyRates
-    ) -> Outside | None:
+    def _outside(self, slot: int, power: AgentPowerNow, storage: StorageNow) -> Outside | None:
         """Return what those do who take no part; None if everybody does."""
         if not self._outsiders:
             return None
+        rates = self._rates.part(slot, 1)
         earns = np.broadcast_to(
             self._prices.feed_in[slot] - rates.exported[0], len(power.p_load_kw)
         )
