@@ -7,13 +7,13 @@ process, so that every test asks a new one.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.third_party_packages import installed, pretend_package
 
 PACKAGE = Path(__file__).parent / "third_party" / "charge_package"
 TRICELL = [sys.executable, "-c", "from tricell.scenarios.command_line import main; main()"]
@@ -64,18 +64,7 @@ def tricell_with(folder: Path) -> Command:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which pip has installed the package."""
-    pytest.importorskip("hatchling", reason="pip builds the package without the network")
-    source = tmp_path_factory.mktemp("source") / PACKAGE.name
-    folder = tmp_path_factory.mktemp("site")
-    shutil.copytree(PACKAGE, source)
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", *options, "--target", str(folder), str(source)],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    return folder
+    return installed(PACKAGE, tmp_path_factory)
 
 
 @pytest.fixture
@@ -83,15 +72,6 @@ def scenario(tmp_path: Path) -> Path:
     file = tmp_path / "evening.yaml"
     file.write_text(SCENARIO, encoding="utf-8")
     return file
-
-
-def pretend_package(folder: Path, name: str, module: str) -> None:
-    """Write a package by hand, with its entry point, as an installer would leave it."""
-    (folder / f"{name}.py").write_text(module, encoding="utf-8")
-    about = folder / f"{name}-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[tricell.charges]\n{name} = {name}\n")
 
 
 def test_the_list_shows_a_third_partys_charge_with_its_package(site: Path) -> None:
@@ -159,7 +139,7 @@ def test_without_the_package_there_is_no_such_charge(tmp_path: Path, scenario: P
 def test_a_broken_package_is_named_without_a_traceback(
     module: str, words: str, tmp_path: Path
 ) -> None:
-    pretend_package(tmp_path, "broken_charge", module)
+    pretend_package(tmp_path, "broken_charge", module, "tricell.charges")
     result = tricell_with(tmp_path)("list", "charges")
     assert result.returncode == 2
     shown = " ".join(result.stderr.split())

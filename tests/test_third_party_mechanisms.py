@@ -7,13 +7,13 @@ per process, so that every test asks a new one.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.third_party_packages import installed, pretend_package
 
 PACKAGE = Path(__file__).parent / "third_party" / "mechanism_package"
 BOOK = Path(__file__).parents[1] / "examples" / "orders.csv"
@@ -40,27 +40,8 @@ def tricell_with(folder: Path) -> Command:
 @pytest.fixture(scope="module")
 def tricell(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """The command in a process where the package is installed."""
-    pytest.importorskip("hatchling", reason="pip builds the package without the network")
-    source = tmp_path_factory.mktemp("source") / PACKAGE.name
-    folder = tmp_path_factory.mktemp("site")
-    shutil.copytree(PACKAGE, source)
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", *options, "--target", str(folder), str(source)],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
+    folder = installed(PACKAGE, tmp_path_factory)
     return tricell_with(folder)
-
-
-def pretend_package(folder: Path, name: str, module: str) -> None:
-    """Write a package by hand, with its entry point, as an installer would leave it."""
-    (folder / f"{name}.py").write_text(module, encoding="utf-8")
-    about = folder / f"{name}-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[tricell.mechanisms]\n{name} = {name}\n")
 
 
 def test_the_list_shows_a_third_partys_mechanism_with_its_package(tricell: Command) -> None:
@@ -109,7 +90,7 @@ def test_without_the_package_there_is_no_such_mechanism(tmp_path: Path) -> None:
 def test_a_broken_package_is_named_without_a_traceback(
     module: str, words: str, tmp_path: Path
 ) -> None:
-    pretend_package(tmp_path, "broken_market", module)
+    pretend_package(tmp_path, "broken_market", module, "tricell.mechanisms")
     result = tricell_with(tmp_path)("list", "mechanisms")
     assert result.returncode == 2
     shown = " ".join(result.stderr.split())

@@ -82,51 +82,95 @@ def proportional_point(
     size = np.where(size > 0.0, size, 1.0)
     matrix, right = matrix / size[:, None], right / size
     limit = np.zeros(len(right), dtype=bool) if at_most is None else at_most
-    weight = 0.5 * (upper - lower)
-    spread = matrix * weight
-    normal = spread @ matrix.T
-    scale = np.diag(normal)
-    ridge = 1e-13 * max(float(np.max(scale, initial=0.0)), 1e-9)
+    dual = _Dual.of(matrix, right, lower, upper, wish, limit=limit)
     tolerance = BALANCE_TOLERANCE * (1.0 + np.abs(right))
-
-    def point(at: Floats) -> Floats:
-        moved: Floats = np.clip(wish - weight * (at @ matrix), lower, upper)
-        return moved
-
-    def dual(at: Floats, x: Floats) -> float:
-        return float(0.5 * ((x - wish) ** 2 / weight).sum() + at @ (matrix @ x - right))
-
-    def newton_step(system: Floats, gap: Floats, damping: Floats) -> Floats:
-        return np.asarray(np.linalg.solve(system + np.diag(damping), gap))
-
-    multiplier: Floats = np.zeros(len(right))
     even = ~limit
-    wanted = matrix[even] @ wish - right[even]
-    multiplier[even] = newton_step(normal[np.ix_(even, even)], wanted, np.full(even.sum(), ridge))
-    x = point(multiplier)
+    multiplier, x = dual.start(even)
     for _ in range(MAX_NEWTON_STEPS):
         gap = matrix @ x - right
         # A limit without a multiplier only counts where it is exceeded.
         working = even | (multiplier > 0.0) | (gap > tolerance)
         if (np.abs(gap[working]) <= tolerance[working]).all():
             return x
-        free = (x > lower) & (x < upper)
-        jacobian = spread[np.ix_(working, free)] @ matrix[np.ix_(working, free)].T
-        now = dual(multiplier, x)
+        better = dual.improved(multiplier, x, gap, working)
+        if better is None:
+            return None
+        multiplier, x = better
+    return None
+
+
+@dataclass(frozen=True)
+class _Dual:
+    """The dual of `proportional_point`: a multiplier per row, at least 0 for limits."""
+
+    matrix: Floats
+    right: Floats
+    lower: Floats
+    upper: Floats
+    wish: Floats
+    limit: Bools
+    weight: Floats
+    spread: Floats
+    normal: Floats
+    ridge: float
+
+    @classmethod
+    def of(
+        cls,
+        matrix: Floats,
+        right: Floats,
+        lower: Floats,
+        upper: Floats,
+        wish: Floats,
+        *,
+        limit: Bools,
+    ) -> _Dual:
+        weight = 0.5 * (upper - lower)
+        spread = matrix * weight
+        normal = spread @ matrix.T
+        ridge = 1e-13 * max(float(np.max(np.diag(normal), initial=0.0)), 1e-9)
+        return cls(matrix, right, lower, upper, wish, limit, weight, spread, normal, ridge)
+
+    def point(self, at: Floats) -> Floats:
+        """Columns that the multipliers ask for, inside their bounds."""
+        moved = self.wish - self.weight * (at @ self.matrix)
+        return np.asarray(np.clip(moved, self.lower, self.upper))
+
+    def value(self, at: Floats, x: Floats) -> float:
+        distance = 0.5 * ((x - self.wish) ** 2 / self.weight).sum()
+        return float(distance + at @ (self.matrix @ x - self.right))
+
+    def start(self, even: Bools) -> tuple[Floats, Floats]:
+        """Multipliers that would be right without bounds and limits, and their point."""
+        multiplier: Floats = np.zeros(len(self.right))
+        wanted = self.matrix[even] @ self.wish - self.right[even]
+        damping = np.full(even.sum(), self.ridge)
+        multiplier[even] = _newton_step(self.normal[np.ix_(even, even)], wanted, damping)
+        return multiplier, self.point(multiplier)
+
+    def improved(
+        self, multiplier: Floats, x: Floats, gap: Floats, working: Bools
+    ) -> tuple[Floats, Floats] | None:
+        """Take a damped Newton step that raises the dual; None if there is none."""
+        free = (x > self.lower) & (x < self.upper)
+        rows = np.ix_(working, free)
+        jacobian = self.spread[rows] @ self.matrix[rows].T
+        now, scale = self.value(multiplier, x), np.diag(self.normal)
         # Limits in a row have dependent rows: only more damping tells which of them binds.
         for damping in DAMPINGS:
-            step = newton_step(jacobian, gap[working], ridge + damping * scale[working])
+            step = _newton_step(jacobian, gap[working], self.ridge + damping * scale[working])
             moved = multiplier.copy()
             moved[working] += step
-            moved[limit] = np.maximum(moved[limit], 0.0)
-            trial = point(moved)
-            gain = dual(moved, trial) - now
+            moved[self.limit] = np.maximum(moved[self.limit], 0.0)
+            trial = self.point(moved)
+            gain = self.value(moved, trial) - now
             if gain >= 1e-4 * float(gap @ (moved - multiplier)) - ROUNDING * abs(now):
-                break
-        else:
-            return None
-        multiplier, x = moved, trial
-    return None
+                return moved, trial
+        return None
+
+
+def _newton_step(system: Floats, gap: Floats, damping: Floats) -> Floats:
+    return np.asarray(np.linalg.solve(system + np.diag(damping), gap))
 
 
 @dataclass(frozen=True)

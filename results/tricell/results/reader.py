@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import h5py
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from tricell.errors import ResultsError
 from tricell.results import layout
+from tricell.results.open_file import OpenFile
 
 Instant: TypeAlias = str | np.datetime64 | pd.Timestamp
 
@@ -51,30 +52,11 @@ def open_results(path: Path | str) -> Results:
     return Results(target, file)
 
 
-class Results:
+class Results(OpenFile):
     """An open results file; get one from `open_results`."""
-
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        self.path = path
-        self._file = file
-
-    def __enter__(self) -> Results:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Results {self.path}: {self.attrs['run_id']}, {self.status}>"
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     @property
     def attrs(self) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import h5py
@@ -36,6 +36,7 @@ from tricell.results.datasets import (
     create_table,
     storable_text,
 )
+from tricell.results.open_file import OpenFile
 
 StudyTables: TypeAlias = Mapping[str, Columns]
 """Table -> column -> values, as `study_layout.TABLES` names them."""
@@ -164,28 +165,12 @@ def is_study(path: Path | str) -> bool:
         return False
 
 
-class StudyResults:
+class StudyResults(OpenFile):
     """Open results of a study; get them from `open_study`."""
 
     def __init__(self, path: Path, file: h5py.File) -> None:
-        self.path = path
-        self._file = file
+        super().__init__(path, file)
         self._names: dict[str, NDArray[Any]] = {}
-
-    def __enter__(self) -> StudyResults:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     @property
     def attrs(self) -> Mapping[str, str]:

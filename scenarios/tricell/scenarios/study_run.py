@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from tricell.errors import SimulatorError
 from tricell.grid_models.area_tree import LEVEL_NAMES
-from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.charge import (
     Bools,
     Calendar,
@@ -38,13 +37,13 @@ from tricell.scenarios.runner import provenance
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.study_plan import run_hash
 from tricell.scenarios.world import World, build_world
-from tricell.simulators.battery import apply_power, greedy_power, own_surplus_of_batteries
+from tricell.simulators.no_trading import LoneHouseholds
 from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 """Raised whenever a record holds something else than before."""
 CUSTOMER_PREFIX = "customers."
 SETTLED_TOLERANCE_EUR = 1e-6
@@ -320,7 +319,7 @@ class RecordSink:
         self._hours = world.scenario.time.step_hours
         self._series: dict[str, list[Floats]] = {}
         self._sums: dict[str, Any] = {}
-        self._stored_kwh = world.population.batteries.soc0_kwh.copy()
+        self._alone = LoneHouseholds(world.population.batteries)
         self._fed_by = _feeding_trafos(world)
         self._vm_min = np.full(len(world.tree), np.inf)
         self._vm_max = np.full(len(world.tree), -np.inf)
@@ -336,7 +335,9 @@ class RecordSink:
         self._keep("feed_in_price", slot["feed_in_price"])
         self._keep("congestion_rent_eur", block.settlement.congestion_rent_eur)
         self._keep("bought_kwh", np.moveaxis(block.settlement.bought_kwh, 1, 0))
-        self._keep("no_trading_net_kw", self._without_trading(agent, slot))
+        earns = slot["feed_in_price"][:, None]
+        alone = self._alone.net_kw(agent["p_load"], agent["p_pv_available"], earns, self._hours)
+        self._keep("no_trading_net_kw", alone)
         load = np.maximum(agent["p_load"], 0.0) + np.maximum(-agent["p_pv"], 0.0)
         self._add("load_kwh", load.sum(axis=0) * self._hours)
         self._add("curtailed_kwh", agent["p_curtailed"].sum(axis=0) * self._hours)
@@ -385,19 +386,6 @@ class RecordSink:
 
     def _add(self, name: str, values: Any) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + values
-
-    def _without_trading(
-        self, agent: Mapping[str, NDArray[Any]], slot: Mapping[str, NDArray[Any]]
-    ) -> Floats:
-        """Let every battery serve its owner alone; plants stop where feeding in would cost."""
-        batteries, hours = self._world.population.batteries, self._hours
-        net = np.array(agent["p_load"] - agent["p_pv_available"], np.float64)
-        for row in range(len(net)):
-            own = own_surplus_of_batteries(batteries, -net[row])
-            power = greedy_power(batteries, self._stored_kwh, own, hours)
-            self._stored_kwh = apply_power(batteries, self._stored_kwh, power, hours)
-            net[row] += sum_by_key(batteries.agent, power, net.shape[1])
-        return np.where((slot["feed_in_price"] < 0.0)[:, None], np.maximum(net, 0.0), net)
 
     def _grid(self, block: SlotBlock) -> None:
         """Take extremes and hours over limits, by area."""

@@ -104,7 +104,6 @@ class NoTradingReference:
     Attributes
     ----------
     bill_eur : per agent, positive is paid.
-    stored_kwh : energy in each battery after the last slot.
     """
 
     def __init__(
@@ -115,12 +114,16 @@ class NoTradingReference:
         customers: Customers | None = None,
         areas: TradingAreas | None = None,
     ) -> None:
-        self._batteries, self._areas = batteries, areas
+        self._alone, self._areas = LoneHouseholds(batteries), areas
         self._charges = [each for each in charges if isinstance(each, PeriodCharge)]
         self._customers = customers
         self._net: list[Floats] = []
-        self.stored_kwh = batteries.soc0_kwh.copy()
         self.bill_eur = np.zeros(n_agent)
+
+    @property
+    def stored_kwh(self) -> Floats:
+        """Energy in each battery after the last slot."""
+        return self._alone.stored_kwh
 
     def period_rates(self, calendar: Calendar) -> EnergyRates | None:
         """Return what agents know of the charges of the whole period; None for nothing."""
@@ -149,11 +152,8 @@ class NoTradingReference:
         rates : what a kWh pays by the meter; None for nothing.
         """
         rates = rates or MeterRates.nothing()
-        net = load_kw - generation_kw
-        for row in range(len(net)):
-            net[row] += self._battery_kw(-net[row], hours)
-        feeds_in = feed_in[:, None] - rates.known_exported > 0.0
-        net = np.where((net < 0.0) & ~feeds_in, 0.0, net)
+        earns = feed_in[:, None] - rates.known_exported
+        net = self._alone.net_kw(load_kw, generation_kw, earns, hours)
         bought = np.maximum(net, 0.0) * (retail[:, None] + rates.imported)
         earned = np.maximum(-net, 0.0) * (feed_in[:, None] - rates.exported)
         self.bill_eur += (bought - earned).sum(axis=0) * hours
@@ -181,6 +181,36 @@ class NoTradingReference:
         )
         for charge in self._charges:
             self.bill_eur += charge.bill_eur(meters)
+
+
+class LoneHouseholds:
+    """Households that deal with the retailer only, block after block.
+
+    Attributes
+    ----------
+    stored_kwh : energy in each battery after the last slot.
+    """
+
+    def __init__(self, batteries: Batteries) -> None:
+        self._batteries = batteries
+        self.stored_kwh = batteries.soc0_kwh.copy()
+
+    def net_kw(
+        self, load_kw: Floats, generation_kw: Floats, feed_in_earns: Floats, hours: float
+    ) -> Floats:
+        """Return what the meters show in a block of slots, kW, shape (slots, agents).
+
+        Parameters
+        ----------
+        load_kw, generation_kw : shape (slots, agents).
+        feed_in_earns : what a kWh fed in earns, EUR/kWh, shape (slots, agents or 1); plants stop
+            where it is nothing.
+        hours : length of a slot, h.
+        """
+        net = np.asarray(load_kw - generation_kw, np.float64)
+        for row in range(len(net)):
+            net[row] += self._battery_kw(-net[row], hours)
+        return np.where((net < 0.0) & ~(feed_in_earns > 0.0), 0.0, net)
 
     def _battery_kw(self, surplus_kw: Floats, hours: float) -> Floats:
         """Power of all batteries per agent in one slot."""
