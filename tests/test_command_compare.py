@@ -54,6 +54,7 @@ def write_run(
         },
         "kpi": {
             "name": ["load", "self_sufficiency", "peak_to_average_ratio", "traded"],
+            "scope_kind": ["run", "run", "run", "level"],
             "scope": ["run", "run", "run", "microgrid"],
             "value": [load, share, np.nan, 7.0],
             "unit": ["kWh", "1", "1", "kWh"],

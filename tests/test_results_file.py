@@ -68,6 +68,7 @@ END_TABLES: dict[str, dict[str, Any]] = {
     },
     "kpi": {
         "name": ["self_sufficiency", "par"],
+        "scope_kind": ["run", "area"],
         "scope": ["run", "MV2.101"],
         "value": [0.25, None],
         "unit": ["1", "1"],
@@ -223,7 +224,13 @@ def test_any_numbers_and_texts_survive(
 ) -> None:
     path = tmp_path / "any.h5"
     names, scopes, values = zip(*rows, strict=True) if rows else ((), (), ())
-    kpi = {"name": names, "scope": scopes, "value": values, "unit": ["1"] * len(rows)}
+    kpi = {
+        "name": names,
+        "scope_kind": ["area"] * len(rows),
+        "scope": scopes,
+        "value": values,
+        "unit": ["1"] * len(rows),
+    }
     with ResultsWriter(path, header(len(series)), ENTITIES, force=True) as writer:
         for numbers_of_slot in series:
             writer.write_slot({"agent": {"p_net": np.array(numbers_of_slot)}})
@@ -496,7 +503,7 @@ def test_more_slots_than_announced_are_refused(tmp_path: Path) -> None:
     ("table", "message"),
     [
         ({"agent": ["a"]}, "the columns area, level, bus, class are missing"),
-        ({**ENTITIES["agent"], "colour": ["red"] * 5}, "'colour' is not in schema 1.2.0; allowed"),
+        ({**ENTITIES["agent"], "colour": ["red"] * 5}, "'colour' is not in schema 1.0.0; allowed"),
         ({**ENTITIES["agent"], "bus": ["bus 0"]}, "the columns differ in length"),
         ({**ENTITIES["agent"], "agent": ["a", "b", "a", "c", "d"]}, "the id 'a' stands in more"),
         ({**ENTITIES["agent"], "pv_kwp": ["much"] * 5}, "pv_kwp: expected values of type f8"),

@@ -1,4 +1,4 @@
-"""The layout of a results file, schema 1.2.0: the only place that names what is in it.
+"""The layout of a results file, schema 1.0.0: the only place that names what is in it.
 
 A results file is plain HDF5 that follows the netCDF-4 rules, so that h5py, xarray, pandas,
 MATLAB or Julia open it without tricell::
@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Literal
 
 SCHEMA_NAME = "tricell-results"
-SCHEMA_VERSION = "1.2.0"
+SCHEMA_VERSION = "1.0.0"
 CONVENTIONS = "CF-1.11"
 
 TIME_UNIT = "seconds since 1970-01-01 00:00:00"
@@ -44,6 +44,8 @@ NO_ROW = -1
 
 RUN_SCOPE = "run"
 """The scope of a KPI that speaks about the whole run."""
+SCOPE_KINDS = (RUN_SCOPE, "level", "area", "class", "agent")
+"""What kinds of things KPIs speak about."""
 
 Dtype = Literal["i1", "i4", "i8", "f4", "f8", "str"]
 RunStatus = Literal["running", "complete", "failed"]
@@ -130,7 +132,8 @@ class Flag:
 class Variable:
     """One dataset: a variable of a time series group, a column of a table or an id axis.
 
-    `unit` is UDUNITS-like, "1" for plain numbers, and empty for text only.
+    `unit` is UDUNITS-like, "1" for plain numbers, and empty for text only. `flags` are the codes
+    that a coded number may have, `words` the texts that a text may be; empty for any.
     """
 
     name: str
@@ -139,6 +142,7 @@ class Variable:
     meaning: str
     flags: tuple[Flag, ...] = ()
     required: bool = False
+    words: tuple[str, ...] = ()
 
     @property
     def is_time(self) -> bool:
@@ -197,8 +201,10 @@ class Attribute:
     meaning: str
 
 
-def _text(name: str, meaning: str, *, required: bool = False) -> Variable:
-    return Variable(name, "str", "", meaning, required=required)
+def _text(
+    name: str, meaning: str, *, required: bool = False, words: tuple[str, ...] = ()
+) -> Variable:
+    return Variable(name, "str", "", meaning, required=required, words=words)
 
 
 def _flag(code: IntEnum, meaning: str) -> Flag:
@@ -527,7 +533,8 @@ _KPI_TABLE = Table(
     "kpi",
     (
         _text("name", "name of the figure", required=True),
-        _text("scope", f"{RUN_SCOPE}, a level, an area, a customer class or an agent"),
+        _text("scope_kind", "what the figure speaks about", required=True, words=SCOPE_KINDS),
+        _text("scope", f"id of that; {RUN_SCOPE!r} for the whole run", required=True),
         Variable("value", "f8", "1", "the figure, in the unit of the same row", required=True),
         _text("unit", "unit of the value", required=True),
     ),

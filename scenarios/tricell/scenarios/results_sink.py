@@ -308,6 +308,7 @@ class ResultsSink:
         ]
         return {
             "name": [name for name, _, _ in figures],
+            "scope_kind": [layout.RUN_SCOPE] * len(figures),
             "scope": [layout.RUN_SCOPE] * len(figures),
             "value": [np.nan if value is None else value for _, value, _ in figures],
             "unit": [unit for _, _, unit in figures],
