@@ -133,8 +133,8 @@ def draw_network(axes: Axes, results: Results) -> None:
 def draw_energy(axes: Axes, results: Results) -> None:
     """Draw where the energy of the microgrids' buyers came from, kW."""
     hours = results.attrs["time_step_s"] / 3600.0
-    inside = day(results.series("microgrid", "energy_traded")).sum(axis=1) / hours
-    imported = day(results.series("microgrid", "p_import")).clip(lower=0.0).sum(axis=1)
+    inside = day(results.frame("microgrid", "energy_traded")).sum(axis=1) / hours
+    imported = day(results.frame("microgrid", "p_import")).clip(lower=0.0).sum(axis=1)
     axes.stackplot(
         inside.index,
         inside,
@@ -150,7 +150,7 @@ def draw_energy(axes: Axes, results: Results) -> None:
 
 def draw_prices(axes: Axes, results: Results) -> None:
     """Draw the price of each microgrid between feed-in and retail price, EUR/kWh."""
-    microgrids = day(results.series("microgrid", "price"))
+    microgrids = day(results.frame("microgrid", "price"))
     slots = day(results.slots())
     for (name, price), colour in zip(microgrids.items(), MICROGRID_COLOURS, strict=False):
         axes.step(price.index, price, where="post", color=colour, linewidth=1.4, label=name)
@@ -167,7 +167,7 @@ def draw_prices(axes: Axes, results: Results) -> None:
 def draw_loading(axes: Axes, results: Results) -> None:
     """Draw the loading of the transformers that feed the microgrids, percent."""
     trafo = results.table("trafo")
-    loading = day(results.series("trafo", "loading"))
+    loading = day(results.frame("trafo", "loading"))
     areas = results.table("area")
     microgrids = areas.loc[areas["level"] == "microgrid", "area"]
     for area, colour in zip(microgrids, MICROGRID_COLOURS, strict=False):

@@ -524,7 +524,7 @@ def village_power(folder: Path, *charges: str) -> tuple[Floats, Floats]:
         caps[owners] = 0.0
         np.add.at(caps, owners, foreseen.peaks.cap_kw[0])
     with open_results(run_scenario(scenario, folder / "run.h5").output) as results:
-        return results.series("agent", "p_net").to_numpy(), caps
+        return results.frame("agent", "p_net").to_numpy(), caps
 
 
 def test_a_village_where_nobody_owns_a_battery_runs(tmp_path: Path) -> None:
@@ -539,7 +539,7 @@ def test_a_village_where_nobody_owns_a_battery_runs(tmp_path: Path) -> None:
     scenario = load_scenario("village", [Override.from_assignment(text) for text in assignments])
     assert not len(build_world(scenario).population.batteries)
     with open_results(run_scenario(scenario, tmp_path / "run.h5").output) as results:
-        assert results.series("agent", "p_net").to_numpy().any()
+        assert results.frame("agent", "p_net").to_numpy().any()
 
 
 class NoSink:

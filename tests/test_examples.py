@@ -59,7 +59,7 @@ def in_the_village(village: Village, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def load_kw(file: Path, household: str) -> Any:
     with open_results(file) as results:
-        return results.series("agent", "p_load")[household].to_numpy()
+        return results.frame("agent", "p_load")[household].to_numpy()
 
 
 def charger_kw() -> Any:
@@ -166,9 +166,9 @@ def test_a_plain_mosaik_script_gets_the_numbers_of_tricell_run(village: Village)
     slots = len(printed)
     assert slots == 48
     with open_results(village.file) as results:
-        voltage = results.series("bus", "vm")["LV2.101 Bus 61"].to_numpy()[:slots]
-        price = results.series("microgrid", "price")["LV2.101"].to_numpy()[:slots]
-        load = results.series("agent", "p_load").to_numpy()[:slots].sum() / 4
+        voltage = results.frame("bus", "vm")["LV2.101 Bus 61"].to_numpy()[:slots]
+        price = results.frame("microgrid", "price")["LV2.101"].to_numpy()[:slots]
+        load = results.frame("agent", "p_load").to_numpy()[:slots].sum() / 4
     # Printed with six decimals; the file holds voltages as 4-byte floats.
     np.testing.assert_allclose(printed[:, 1], voltage, rtol=0, atol=6e-7)
     np.testing.assert_allclose(printed[:, 2], price, rtol=0, atol=6e-7)

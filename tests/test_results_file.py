@@ -157,20 +157,20 @@ def results(run_path: Path) -> Iterator[Results]:
 
 
 def test_series_come_back_with_utc_times_and_ids(results: Results) -> None:
-    net = results.series("agent", "p_net")
+    net = results.frame("agent", "p_net")
     assert list(net.columns) == HOMES
     assert net.shape == (SLOTS, 5)
     assert net.index[0] == pd.Timestamp(START, tz="UTC")
     assert net.index[1] - net.index[0] == pd.Timedelta(minutes=15)
     expected = np.arange(SLOTS)[:, None] + np.arange(5)[None, :]
     np.testing.assert_array_equal(net.to_numpy(), expected)
-    assert list(results.series("cell", "p_import").columns) == ["MV2.101"]
+    assert list(results.frame("cell", "p_import").columns) == ["MV2.101"]
 
 
 def test_a_piece_of_a_series_is_read_by_time(results: Results) -> None:
-    piece = results.series("bus", "vm", start="2016-03-26T22:15", stop=START + 3 * 900)
+    piece = results.frame("bus", "vm", start="2016-03-26T22:15", stop=START + 3 * 900)
     assert piece["bus 0"].tolist() == [1.0, 2.0]
-    assert results.series("bus", "vm", stop="2016-01-01").empty
+    assert results.frame("bus", "vm", stop="2016-01-01").empty
 
 
 def test_run_wide_numbers_come_back_as_words_where_they_are_codes(results: Results) -> None:
@@ -180,7 +180,7 @@ def test_run_wide_numbers_come_back_as_words_where_they_are_codes(results: Resul
         "limits_met_by_reclearing",
         "limits_broken",
     ]
-    assert results.series("slot", "vm_min").shape == (SLOTS, 1)
+    assert results.frame("slot", "vm_min").shape == (SLOTS, 1)
 
 
 def test_tables_come_back(results: Results) -> None:
@@ -236,7 +236,7 @@ def test_any_numbers_and_texts_survive(
             writer.write_slot({"agent": {"p_net": np.array(numbers_of_slot)}})
         writer.finish("complete", {"kpi": kpi})
     with open_results(path) as again:
-        np.testing.assert_array_equal(again.series("agent", "p_net").to_numpy(), series)
+        np.testing.assert_array_equal(again.frame("agent", "p_net").to_numpy(), series)
         table = again.table("kpi")
         assert table["name"].tolist() == [name.replace("\0", "\ufffd") for name in names]
         np.testing.assert_array_equal(table["value"].to_numpy(), np.array(values, dtype=float))
@@ -263,7 +263,7 @@ def test_chunks_packed_outside_hdf5_read_the_same(
             writer.write_slot({"agent": {"p_net": noise[k]}, "slot": {"vm_min": k, "verdict": 2}})
         writer.finish()
     with open_results(path) as again:
-        np.testing.assert_array_equal(again.series("agent", "p_net").to_numpy(), noise)
+        np.testing.assert_array_equal(again.frame("agent", "p_net").to_numpy(), noise)
         np.testing.assert_array_equal(again.slots()["vm_min"].to_numpy(), np.arange(200.0))
         assert set(again.slots()["verdict"]) == {"limits_broken"}
 
@@ -404,7 +404,7 @@ def test_a_failed_run_leaves_a_readable_file_that_says_so(tmp_path: Path) -> Non
     with open_results(path) as kept:
         assert kept.status == "failed"
         assert kept.attrs["failure_message"] == "the simulator Charger-0 died"
-        assert len(kept.series("agent", "p_net")) == 50
+        assert len(kept.frame("agent", "p_net")) == 50
     assert not part_path(path).exists()
 
 
@@ -454,7 +454,7 @@ def test_a_full_disk_is_said_and_the_days_before_stay_readable(tmp_path: Path) -
     assert "cannot be written: File too large; free some space" in ended.stdout
     with open_results(tmp_path / "big.h5") as kept:
         assert kept.status == "failed"
-        days = len(kept.series("agent", "p_net")) / 96
+        days = len(kept.frame("agent", "p_net")) / 96
         assert days >= 1
         assert days == int(days), "whole days"
 
@@ -518,9 +518,9 @@ def test_the_reader_says_what_there_is(results: Results) -> None:
     with pytest.raises(ResultsError, match=r"no table 'trades'; it has: agent, area"):
         results.table("trades")
     with pytest.raises(ResultsError, match=r"no variable 'v'; it has: vm, price"):
-        results.series("bus", "v")
+        results.frame("bus", "v")
     with pytest.raises(ResultsError, match=r"no time series of 'node'; it has: slot, agent"):
-        results.series("node", "vm")
+        results.frame("node", "vm")
 
 
 def damaged(path: Path, kind: str, source: Path) -> Path:
@@ -575,7 +575,7 @@ def test_a_higher_minor_version_is_read(tmp_path: Path, run_path: Path) -> None:
         file.attrs["schema_version"] = "1.7.0"
         file[layout.series_path("bus")].create_dataset("angle", data=np.zeros((SLOTS, 3)))
     with open_results(path) as newer:
-        assert newer.series("bus", "angle").shape == (SLOTS, 3)
+        assert newer.frame("bus", "angle").shape == (SLOTS, 3)
 
 
 # --- a slot is cheap ---

@@ -47,7 +47,7 @@ def test_a_transformer_with_three_windings_is_recorded_beside_the_others(tmp_pat
     outcome = run_scenario(scenario_of(tmp_path, "example_multivoltage"), tmp_path / "run.h5")
     with open_results(outcome.output) as results:
         names = list(results.table("trafo")["trafo"])
-        loading = results.series("trafo", "loading")["HV-MV-MV-Trafo"]
+        loading = results.frame("trafo", "loading")["HV-MV-MV-Trafo"]
     assert names == ["EHV-HV-Trafo", "MV-LV-Trafo", "HV-MV-MV-Trafo"]
     assert (loading > 0.0).all()
 
@@ -64,8 +64,8 @@ def test_the_energy_in_store_at_the_end_follows_from_the_last_slot(tmp_path: Pat
     scenario = scenario_of(tmp_path, "create_cigre_network_lv", BATTERY_HOME)
     outcome = run_scenario(scenario, tmp_path / "run.h5")
     with open_results(outcome.output) as results:
-        power_kw = results.series("agent", "p_storage")["home"].to_numpy()
-        stored_kwh = results.series("agent", "soc")["home"].to_numpy()
+        power_kw = results.frame("agent", "p_storage")["home"].to_numpy()
+        stored_kwh = results.frame("agent", "soc")["home"].to_numpy()
         figures = results.kpis["run"]
     efficiency, hours = 0.95, 0.25
     gained_kwh = np.where(power_kw > 0.0, power_kw * efficiency, power_kw / efficiency) * hours

@@ -121,7 +121,7 @@ def guest(starter: str, *, init: str = "", more: str = "") -> tuple[str, ...]:
 
 def p_load_kw(file: Path, household: str = HOUSEHOLD) -> Any:
     with open_results(file) as results:
-        return results.series("agent", "p_load")[household].to_numpy()
+        return results.frame("agent", "p_load")[household].to_numpy()
 
 
 # --- taking part ---
@@ -160,9 +160,9 @@ def test_one_that_reads_voltage_price_and_charge_can_feed_back_a_slot_later(tmp_
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
     file = run_scenario(load_scenario(str(tmp_path / "s.yaml")), tmp_path / "run.h5").output
     with open_results(file) as results:
-        vm_pu = results.series("bus", "vm")["Bus R11"].to_numpy()
-        price = results.series("microgrid", "price")["microgrid 1"].to_numpy()
-        soc_kwh = results.series("agent", "soc")["Home"].to_numpy()
+        vm_pu = results.frame("bus", "vm")["Bus R11"].to_numpy()
+        price = results.frame("microgrid", "price")["microgrid 1"].to_numpy()
+        soc_kwh = results.frame("agent", "soc")["Home"].to_numpy()
     heard = 0.1 * (10.0 * vm_pu + price + 0.5 * soc_kwh)
     extra = p_load_kw(file) - RATED_KW
     assert extra[0] == 7.0, "`initial` is in the unit of the target, whatever the scale"
@@ -385,7 +385,7 @@ def assert_failed_in_slot_3(file: Path, told: str) -> None:
     with open_results(file) as results:
         assert results.status == "failed"
         assert told in results.attrs["failure_message"]
-        assert (results.series("agent", "p_load")[HOUSEHOLD] == RATED_KW + 2.5).all()
+        assert (results.frame("agent", "p_load")[HOUSEHOLD] == RATED_KW + 2.5).all()
         # mosaik lets a simulator be a step ahead of those that read from it.
         assert len(results.times("agent")) in {2, 3}
 

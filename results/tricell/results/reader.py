@@ -1,12 +1,13 @@
-"""Reading a results file: tables and series as pandas, lazily, the file is never changed.
+"""Reading a results file: tables as pandas, series as xarray, lazily; the file is never changed.
 
 Examples
 --------
 ::
 
     with open_results("week.h5") as results:
-        net_kw = results.series("agent", "p_net")
-        bills = results.table("bill")
+        net_kw = results.series("agent", "p_net")          # xarray, read when it is needed
+        daily_kwh = net_kw.resample(time="D").sum() / 4
+        bills = results.table("bill")                      # pandas
         results.kpis["run"]["self_sufficiency"]
 """
 
@@ -16,7 +17,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import h5py
 import numpy as np
@@ -26,6 +27,9 @@ from numpy.typing import NDArray
 from tricell.errors import ResultsError
 from tricell.results import layout
 from tricell.results.open_file import OpenFile
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Instant: TypeAlias = str | np.datetime64 | pd.Timestamp
 
@@ -67,6 +71,12 @@ class Results(OpenFile):
     def status(self) -> str:
         """Status of the run: running, complete or failed."""
         return str(self._file.attrs["run_status"])
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Levels of the areas that have time series, the lowest first."""
+        groups = self.groups
+        return tuple(level for level in layout.AREA_LEVELS if level in groups)
 
     @property
     def scenario_yaml(self) -> str:
@@ -140,14 +150,62 @@ class Results(OpenFile):
         }
         return pd.DataFrame(columns)
 
+    def dataset(self, group: str) -> xr.Dataset:
+        """Give a group of time series; values are read when they are needed, while it is open.
+
+        The dimensions are (time, `group`), times are UTC without a zone, the attributes `units`
+        and `long_name` say what a variable is, `flag_values` and `flag_meanings` what its codes
+        mean.
+
+        Raises
+        ------
+        ResultsError
+            If the file has no such group; when values are needed, if they cannot be read.
+        """
+        import xarray as xr  # noqa: PLC0415 (takes half a second, and few need it)
+
+        from tricell.results.lazy_arrays import lazy_variable  # noqa: PLC0415
+
+        axes = (layout.TIME.name, group)
+        variables = {
+            name: lazy_variable(dataset, (name,) if name in axes else axes[: dataset.ndim], _part)
+            for name, dataset in self._group(group).items()
+        }
+        return xr.decode_cf(xr.Dataset(variables), decode_timedelta=False)
+
     def series(
         self,
         group: str,
         variable: str,
         start: Instant | None = None,
         stop: Instant | None = None,
+    ) -> xr.DataArray:
+        """Give one variable as xarray; values are read when they are needed, while it is open.
+
+        Parameters
+        ----------
+        group, variable
+            See `layout.SERIES`. The dimensions are (time, `group`), in the group `slot` only time.
+        start, stop
+            The slots that start at or after `start` and before `stop`, UTC.
+
+        Raises
+        ------
+        ResultsError
+            If the file has no such group or variable; when values are needed, if they cannot be
+            read.
+        """
+        self._variable(group, variable)
+        return self.dataset(group)[variable].isel(time=self._rows(group, start, stop))
+
+    def frame(
+        self,
+        group: str,
+        variable: str,
+        start: Instant | None = None,
+        stop: Instant | None = None,
     ) -> pd.DataFrame:
-        """Read one variable: rows are times, columns are the ids of the entities.
+        """Read one variable as pandas: rows are times, columns are the ids of the entities.
 
         Parameters
         ----------
@@ -254,6 +312,12 @@ def _check_schema(file: h5py.File, path: Path) -> None:
     for needed in (layout.SERIES_ROOT, layout.TABLE_ROOT, layout.META_ROOT):
         if needed not in file:
             raise ResultsError(f"{path}: the group /{needed} is missing; found: {list(file)}")
+
+
+def _part(dataset: h5py.Dataset, key: Any) -> NDArray[Any]:
+    is_text = h5py.check_string_dtype(dataset.dtype) is not None
+    values: NDArray[Any] = (dataset.asstr() if is_text else dataset)[key]
+    return values
 
 
 def _decoded(dataset: h5py.Dataset, rows: slice) -> Any:
