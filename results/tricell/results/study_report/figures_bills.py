@@ -14,13 +14,12 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from tricell.results.charge_indicators import price_gini
+from tricell.results.report.look import GREY, PALE
 from tricell.results.study_layout import ALL_LEVELS
 from tricell.results.study_layout import COMPONENTS as NO_CHARGES
 from tricell.results.study_report.data import CLOSURE_LABELS, LOW_VOLTAGE, PEAK_LABELS, StudyData
 from tricell.results.study_report.style import (
-    GREY,
     NO_OTHER_DESIGN,
-    PALE,
     ReportFigure,
     design_legend,
     design_looks,

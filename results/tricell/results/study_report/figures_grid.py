@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from tricell.results.report.look import GREY
 from tricell.results.study_report.data import CLOSURE_LABELS, LOW_VOLTAGE, PEAK_LABELS, StudyData
 from tricell.results.study_report.style import (
-    GREY,
     NO_OTHER_DESIGN,
     ReportFigure,
     design_legend,

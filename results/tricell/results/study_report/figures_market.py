@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from tricell.results.report.look import PALE
 from tricell.results.study_layout import ALL_LEVELS
 from tricell.results.study_report.data import (
     AXIS_LABELS,
@@ -17,7 +18,6 @@ from tricell.results.study_report.data import (
     StudyData,
 )
 from tricell.results.study_report.style import (
-    PALE,
     ReportFigure,
     design_legend,
     design_looks,

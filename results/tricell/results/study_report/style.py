@@ -22,20 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
-TOL_LIGHT = (
-    "#77AADD",
-    "#EE8866",
-    "#EEDD88",
-    "#FFAABB",
-    "#99DDFF",
-    "#44BB99",
-    "#BBCC33",
-    "#AAAA00",
-    "#DDDDDD",
-)
-GREY = "#6B6B6B"
-PALE = "#D9D9D9"
+from tricell.results.report.look import GREY, GRID, OKABE_ITO, TOL_LIGHT
+
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 WIDTH_IN = 6.9
@@ -63,7 +51,7 @@ _LOOK: Mapping[Any, Any] = MappingProxyType(
         "xtick.color": "#333333",
         "ytick.color": "#333333",
         "axes.axisbelow": True,
-        "grid.color": "#E6E6E6",
+        "grid.color": GRID,
         "grid.linewidth": 0.7,
         "lines.linewidth": 1.7,
         "figure.facecolor": "white",
