@@ -12,19 +12,24 @@ MATLAB or Julia open it without tricell::
 
 Signs: power is positive when consumed; `p_import` is positive into the area.
 Times are the starts of the intervals, UTC, in seconds since 1970-01-01.
+
+The layout is frozen. What is added raises the minor version, and is never required; whatever
+changes or takes away something raises the major version. `tricell.results.validation` checks a
+file against it, `tricell.results.layout_text` tells it to people and to programs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeAlias
 
 SCHEMA_NAME = "tricell-results"
 SCHEMA_VERSION = "1.0.0"
 CONVENTIONS = "CF-1.11"
+CURRENCY = "EUR"
 
 TIME_UNIT = "seconds since 1970-01-01 00:00:00"
 TIME_CALENDAR = "proleptic_gregorian"
@@ -41,14 +46,23 @@ POOL_ROW = -2
 """Stands for the pool of the trade's area where it is not known who met whom."""
 NO_ROW = -1
 """Stands for "none" in every other column or variable that holds a row number."""
+SEPARATOR = "; "
+"""Stands between ids where one text holds several of them."""
 
 RUN_SCOPE = "run"
 """The scope of a KPI that speaks about the whole run."""
 SCOPE_KINDS = (RUN_SCOPE, "level", "area", "class", "agent")
 """What kinds of things KPIs speak about."""
 
+ALWAYS = "always"
+WHEN_FAILED = "when the run failed"
+Outside: TypeAlias = tuple[tuple[int | str, str], ...]
+"""Values that point at no row of another table, each with its meaning."""
 Dtype = Literal["i1", "i4", "i8", "f4", "f8", "str"]
 RunStatus = Literal["running", "complete", "failed"]
+RUN_STATUSES: tuple[RunStatus, ...] = ("running", "complete", "failed")
+Presence = Literal["always", "complete", "rows"]
+"""When a table is in a file: always, in complete runs, or if it has rows."""
 
 
 class Level(IntEnum):
@@ -134,6 +148,9 @@ class Variable:
 
     `unit` is UDUNITS-like, "1" for plain numbers, and empty for text only. `flags` are the codes
     that a coded number may have, `words` the texts that a text may be; empty for any.
+
+    Values that point at another table name it in `points_to`: whole numbers are rows of it from
+    0, texts are its ids. `outside` are the values that point at no row.
     """
 
     name: str
@@ -143,6 +160,8 @@ class Variable:
     flags: tuple[Flag, ...] = ()
     required: bool = False
     words: tuple[str, ...] = ()
+    points_to: str = ""
+    outside: Outside = ()
 
     @property
     def is_time(self) -> bool:
@@ -157,13 +176,29 @@ class Variable:
 
 @dataclass(frozen=True)
 class SeriesGroup:
-    """Time series of one kind of entity; its ids are those of a table (of one level of it)."""
+    """Time series of one kind of entity; its ids are those of a table (of one level of it).
+
+    The group is in a file if there are entities of its kind; `slot` always is.
+    """
 
     name: str
     meaning: str
     variables: tuple[Variable, ...]
     id_table: str = ""
     level: str = ""
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the axes of its variables."""
+        return (TIME.name, self.name) if self.id_table else (TIME.name,)
+
+    @property
+    def axes(self) -> tuple[Variable, ...]:
+        """The coordinates: the time, and the ids of the entities."""
+        if not self.id_table:
+            return (TIME,)
+        meaning = f"ids, as in tables/{self.id_table}"
+        return (TIME, Variable(self.name, "str", "", meaning, required=True))
 
     def variable(self, name: str) -> Variable | None:
         """Give the variable of that name, None if the layout has none."""
@@ -182,6 +217,12 @@ class Table:
     meaning: str
     axis: str
     columns: tuple[Variable, ...]
+    presence: Presence = "complete"
+
+    @property
+    def row_number(self) -> Variable | None:
+        """The axis of a table without ids: row numbers; None where there are ids."""
+        return None if self.has_ids else Variable(self.axis, "i8", "1", "row number", required=True)
 
     @property
     def has_ids(self) -> bool:
@@ -195,27 +236,50 @@ class Table:
 
 @dataclass(frozen=True)
 class Attribute:
-    """An attribute of the file."""
+    """An attribute of the file, of a group or of a dataset.
+
+    `allowed` are the values that it may have, `pattern` a regular expression for the whole value;
+    empty for any. `required` says in words when it is there.
+    """
 
     name: str
     meaning: str
+    dtype: Literal["str", "i8", "f8", "that of the dataset"] = "str"
+    required: str = ALWAYS
+    allowed: tuple[str, ...] = ()
+    pattern: str = ""
 
 
 def _text(
-    name: str, meaning: str, *, required: bool = False, words: tuple[str, ...] = ()
+    name: str,
+    meaning: str,
+    *,
+    required: bool = False,
+    words: tuple[str, ...] = (),
+    ids_of: str = "",
+    outside: Outside = (),
 ) -> Variable:
-    return Variable(name, "str", "", meaning, required=required, words=words)
+    return Variable(
+        name, "str", "", meaning, required=required, words=words, points_to=ids_of, outside=outside
+    )
 
 
 def _flag(code: IntEnum, meaning: str) -> Flag:
     return Flag(code.value, code.name.lower(), meaning)
 
 
-def _row_of(name: str, meaning: str) -> Variable:
-    return Variable(name, "i4", "1", meaning, required=True)
+def _row_of(table: str, name: str, meaning: str, outside: Outside = ()) -> Variable:
+    return Variable(name, "i4", "1", meaning, required=True, points_to=table, outside=outside)
+
+
+def _all_required(variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
+    return tuple(replace(variable, required=True) for variable in variables)
 
 
 TIME = Variable("time", "i8", TIME_UNIT, "start of the interval, UTC")
+
+_NO_ROW: Outside = ((NO_ROW, "none"),)
+_PARTIES_OF_TRADE: Outside = ((RETAILER_ROW, "the retailer"), (POOL_ROW, "the area's pool"))
 
 LEVELS = (
     _flag(Level.MICROGRID, "an LV grid behind its transformer"),
@@ -268,19 +332,27 @@ POWER_FLOW_METHODS = (
     _flag(PowerFlowMethod.FAILED, "neither converged"),
 )
 NETWORK_MODELS = ("radial", "meshed")
+CHARGE_PURPOSES = ("network", "levy")
 
 _SLOT = (
     Variable("verdict", "i1", "1", "whether the grid's limits are met", VERDICTS),
     Variable("vm_min", "f4", "1", "lowest voltage of all buses, per unit"),
-    Variable("vm_min_bus", "i4", "1", "row in tables/bus of the lowest voltage"),
+    _row_of("bus", "vm_min_bus", "row in tables/bus of the lowest voltage", _NO_ROW),
     Variable("vm_max", "f4", "1", "highest voltage of all buses, per unit"),
-    Variable("vm_max_bus", "i4", "1", "row in tables/bus of the highest voltage"),
+    _row_of("bus", "vm_max_bus", "row in tables/bus of the highest voltage", _NO_ROW),
     Variable("line_loading_max", "f4", "percent", "highest loading of all lines"),
-    Variable("line_loading_max_line", "i4", "1", "row in tables/line of the highest loading"),
+    _row_of("line", "line_loading_max_line", "row in tables/line of the highest loading", _NO_ROW),
     Variable("trafo_loading_max", "f4", "percent", "highest loading of all transformers"),
-    Variable("trafo_loading_max_trafo", "i4", "1", "row in tables/trafo of the highest loading"),
+    _row_of(
+        "trafo", "trafo_loading_max_trafo", "row in tables/trafo of the highest loading", _NO_ROW
+    ),
     Variable("binding_kind", "i1", "1", "what limits the market most", BINDING_KINDS),
-    Variable("binding_element", "i4", "1", "row of the binding element in its table, -1 = none"),
+    Variable(
+        "binding_element",
+        "i4",
+        "1",
+        "row of what limits the market most, in the table that binding_kind names; -1 = none",
+    ),
     Variable("ac_gap_pu", "f4", "1", "largest voltage gap, linear model to AC, per unit"),
     Variable("ac_gap_percent", "f4", "percent", "largest loading gap, linear model to AC"),
     Variable("reclearings", "i4", "1", "how often the market was cleared again"),
@@ -302,7 +374,7 @@ _SLOT = (
 )
 _AGENT = (
     Variable("p_load", "f8", "kW", "demand before anything is left unserved"),
-    Variable("q_load", "f8", "kvar", "reactive demand"),
+    Variable("q_load", "f8", "kvar", "reactive demand, positive when inductive"),
     Variable("p_pv_available", "f8", "kW", "generation that sun or wind would allow, positive"),
     Variable("p_pv", "f8", "kW", "generation that was fed in, positive"),
     Variable("p_storage", "f8", "kW", "battery power, positive when charging"),
@@ -338,7 +410,8 @@ _AREA_SERIES = (
 
 
 def _area_series(level: Flag) -> SeriesGroup:
-    return SeriesGroup(level.word, level.meaning, _AREA_SERIES, id_table="area", level=level.word)
+    variables = _all_required(_AREA_SERIES)
+    return SeriesGroup(level.word, level.meaning, variables, id_table="area", level=level.word)
 
 
 SLOT = "slot"
@@ -346,11 +419,16 @@ SERIES: Mapping[str, SeriesGroup] = MappingProxyType(
     {
         group.name: group
         for group in (
-            SeriesGroup(SLOT, "one number per slot for the whole run", _SLOT),
-            SeriesGroup("agent", "households and other participants", _AGENT, id_table="agent"),
-            SeriesGroup("bus", "buses", _BUS, id_table="bus"),
-            SeriesGroup("line", "lines and cables", _LINE, id_table="line"),
-            SeriesGroup("trafo", "transformers", _TRAFO, id_table="trafo"),
+            SeriesGroup(SLOT, "one number per slot for the whole run", _all_required(_SLOT)),
+            SeriesGroup(
+                "agent",
+                "households and other participants",
+                _all_required(_AGENT),
+                id_table="agent",
+            ),
+            SeriesGroup("bus", "buses", _all_required(_BUS), id_table="bus"),
+            SeriesGroup("line", "lines and cables", _all_required(_LINE), id_table="line"),
+            SeriesGroup("trafo", "transformers", _all_required(_TRAFO), id_table="trafo"),
             *(_area_series(level) for level in LEVELS),
         )
     }
@@ -362,17 +440,17 @@ _AGENT_TABLE = Table(
     "agent",
     (
         _text("agent", "id of the participant", required=True),
-        _text("area", "id of the area it is a member of", required=True),
-        _text("level", "level of that area: " + ", ".join(AREA_LEVELS), required=True),
-        _text("bus", "id of the bus it is connected to", required=True),
+        _text("area", "id of the area it is a member of", required=True, ids_of="area"),
+        _text("level", "level of that area", required=True, words=AREA_LEVELS),
+        _text("bus", "id of the bus it is connected to", required=True, ids_of="bus"),
         _text("class", "customer class", required=True),
-        _text("strategy", "how it bids"),
-        _text("load_profile", "name of its load profile"),
+        _text("strategy", "how its battery bids, empty without one"),
         Variable("load_kw", "f8", "kW", "rated power of its load"),
         Variable("pv_kwp", "f8", "kW", "rated power of its generation"),
         Variable("battery_kwh", "f8", "kWh", "usable size of its battery"),
         Variable("battery_kw", "f8", "kW", "rated power of its battery"),
     ),
+    "always",
 )
 _AREA_TABLE = Table(
     "area",
@@ -381,15 +459,22 @@ _AREA_TABLE = Table(
     (
         _text("area", "id of the area", required=True),
         _text("name", "name for people"),
-        _text("level", ", ".join(AREA_LEVELS), required=True),
-        _text("parent", "id of the area above, empty at the top", required=True),
-        _text("trafo", "ids of the transformers that feed it, separated by blanks"),
-        _text("network_model", "how the market sees its network: " + " or ".join(NETWORK_MODELS)),
+        _text("level", "level of the area", required=True, words=AREA_LEVELS),
+        _text(
+            "parent",
+            "id of the area above, empty at the top",
+            required=True,
+            ids_of="area",
+            outside=(("", "none: the area is at the top"),),
+        ),
+        _text("trafo", f"ids of what feeds it from above, separated by {SEPARATOR!r}"),
+        _text("network_model", "how the market sees its network", words=NETWORK_MODELS),
         Variable("n_bus", "i4", "1", "number of buses of its own"),
         Variable("n_agent", "i4", "1", "number of agents of its own"),
         Variable("nominal_kv", "f8", "kV", "nominal voltage"),
         Variable("rating", "f8", "kV A", "rating of the transformers that feed it, NaN = none"),
     ),
+    "always",
 )
 _BUS_TABLE = Table(
     "bus",
@@ -398,13 +483,14 @@ _BUS_TABLE = Table(
     (
         _text("bus", "id of the bus", required=True),
         _text("name", "name for people"),
-        _text("area", "id of its area", required=True),
+        _text("area", "id of its area", required=True, ids_of="area"),
         Variable("nominal_kv", "f8", "kV", "nominal voltage"),
         Variable("vm_min", "f8", "1", "lower voltage limit, per unit"),
         Variable("vm_max", "f8", "1", "upper voltage limit, per unit"),
         Variable("x", "f8", "1", "position to the east in the data's own coordinates"),
         Variable("y", "f8", "1", "position to the north in the data's own coordinates"),
     ),
+    "always",
 )
 _LINE_TABLE = Table(
     "line",
@@ -413,13 +499,14 @@ _LINE_TABLE = Table(
     (
         _text("line", "id of the line", required=True),
         _text("name", "name for people"),
-        _text("area", "id of its area", required=True),
-        _text("from_bus", "id of the bus at its start", required=True),
-        _text("to_bus", "id of the bus at its end", required=True),
+        _text("area", "id of its area", required=True, ids_of="area"),
+        _text("from_bus", "id of the bus at its start", required=True, ids_of="bus"),
+        _text("to_bus", "id of the bus at its end", required=True, ids_of="bus"),
         Variable("length", "f8", "km", "length"),
         Variable("rated_current", "f8", "kA", "rated current"),
         Variable("loading_max", "f8", "percent", "loading limit"),
     ),
+    "always",
 )
 _TRAFO_TABLE = Table(
     "trafo",
@@ -428,9 +515,9 @@ _TRAFO_TABLE = Table(
     (
         _text("trafo", "id of the transformer", required=True),
         _text("name", "name for people"),
-        _text("area", "id of the area that it feeds", required=True),
-        _text("hv_bus", "id of the bus at its upper side", required=True),
-        _text("lv_bus", "id of the bus at its lower side", required=True),
+        _text("area", "id of the area that it feeds", required=True, ids_of="area"),
+        _text("hv_bus", "id of the bus at its upper side", required=True, ids_of="bus"),
+        _text("lv_bus", "id of the bus at its lower side", required=True, ids_of="bus"),
         Variable("rating", "f8", "kV A", "rated power"),
         Variable("loading_max", "f8", "percent", "loading limit"),
         Variable("tap_min", "i4", "1", "lowest tap position"),
@@ -438,6 +525,7 @@ _TRAFO_TABLE = Table(
         Variable("tap_neutral", "i4", "1", "neutral tap position"),
         Variable("vm_set", "f8", "1", "set-point of its tap changer, per unit, NaN = none"),
     ),
+    "always",
 )
 TRADE = "trade"
 _TRADE_TABLE = Table(
@@ -447,9 +535,24 @@ _TRADE_TABLE = Table(
     (
         Variable("time", "i8", TIME_UNIT, "start of the slot, UTC", required=True),
         Variable("level", "i1", "1", "where it was traded", TRADE_LEVELS, required=True),
-        _row_of("area", "row in tables/area whose market it was, -1 = none (retail)"),
-        _row_of("seller", "row in tables/agent, -1 = the retailer, -2 = the area's pool"),
-        _row_of("buyer", "row in tables/agent, -1 = the retailer, -2 = the area's pool"),
+        _row_of(
+            "area",
+            "area",
+            "row in tables/area whose market it was, -1 = none (retail)",
+            ((NO_ROW, "none: bought from or sold to the retailer"),),
+        ),
+        _row_of(
+            "agent",
+            "seller",
+            "row in tables/agent, -1 = the retailer, -2 = the area's pool",
+            _PARTIES_OF_TRADE,
+        ),
+        _row_of(
+            "agent",
+            "buyer",
+            "row in tables/agent, -1 = the retailer, -2 = the area's pool",
+            _PARTIES_OF_TRADE,
+        ),
         Variable("energy", "f8", "kWh", "energy sold", required=True),
         Variable("price", "f8", "EUR/kWh", "price that the seller receives", required=True),
         Variable("network_charge", "f8", "EUR", "network charge on this trade", required=True),
@@ -458,6 +561,7 @@ _TRADE_TABLE = Table(
         Variable("congestion", "f8", "EUR", "what congested lines add to this trade"),
         Variable("levy", "f8", "EUR", "levies on this trade"),
     ),
+    "rows",
 )
 POSTING = "posting"
 _POSTING_TABLE = Table(
@@ -471,20 +575,21 @@ _POSTING_TABLE = Table(
         Variable("payee", "i1", "1", "who is paid for it", PARTIES, required=True),
         Variable("kind", "i1", "1", "what is paid for", POSTING_KINDS, required=True),
         Variable("level", "i1", "1", "where the energy was traded", POSTING_LEVELS, required=True),
-        Variable("charge", "i4", "1", "row in tables/charge, -1 = none", required=True),
+        _row_of("charge", "charge", "row in tables/charge, -1 = none", _NO_ROW),
         Variable("energy", "f8", "kWh", "energy that it is paid for", required=True),
         Variable("amount", "f8", "EUR", "amount; negative where the payee pays", required=True),
     ),
+    "rows",
 )
 _RECEIPT_TABLE = Table(
     "receipt",
     "what each agent pays over the run for what; all rows of an agent add up to its bill",
     "receipt",
     (
-        _row_of("agent", "row in tables/agent"),
+        _row_of("agent", "agent", "row in tables/agent"),
         Variable("kind", "i1", "1", "what is paid for", POSTING_KINDS, required=True),
         Variable("level", "i1", "1", "where the energy was traded", POSTING_LEVELS, required=True),
-        Variable("charge", "i4", "1", "row in tables/charge, -1 = none", required=True),
+        _row_of("charge", "charge", "row in tables/charge, -1 = none", _NO_ROW),
         Variable("energy", "f8", "kWh", "energy bought, negative: sold", required=True),
         Variable("amount", "f8", "EUR", "paid, negative: received", required=True),
     ),
@@ -496,16 +601,29 @@ _CHARGE_TABLE = Table(
     (
         _text("charge", "name in bills", required=True),
         _text("kind", "which charge it is", required=True),
-        _text("purpose", "network or levy", required=True),
+        _text("purpose", "what the money is for", required=True, words=CHARGE_PURPOSES),
         Variable("revenue", "f8", "EUR", "what all agents pay over the run", required=True),
     ),
 )
+BILL_PARTS: Mapping[str, PostingKind] = MappingProxyType(
+    {
+        "energy_p2p": PostingKind.ENERGY_P2P,
+        "energy_retail": PostingKind.ENERGY_RETAIL,
+        "export": PostingKind.EXPORT,
+        "network": PostingKind.NETWORK,
+        "congestion": PostingKind.CONGESTION,
+        "losses": PostingKind.LOSSES,
+        "levy": PostingKind.LEVY,
+        "redispatch": PostingKind.FLEX,
+    }
+)
+"""Columns of tables/bill that add up to its total, and the kind of postings each is made of."""
 _BILL_TABLE = Table(
     "bill",
     "what each agent pays over the run; a negative amount is received",
     "agent",
     (
-        _text("agent", "id of the participant", required=True),
+        _text("agent", "id of the participant", required=True, ids_of="agent"),
         Variable("energy_p2p", "f8", "EUR", "energy bought from peers less energy sold to them"),
         Variable("energy_retail", "f8", "EUR", "energy bought from the retailer"),
         Variable("export", "f8", "EUR", "feed-in to the retailer, negative when paid for"),
@@ -516,7 +634,11 @@ _BILL_TABLE = Table(
         Variable("redispatch", "f8", "EUR", "for being moved away from what was traded"),
         Variable("total", "f8", "EUR", "sum of the amounts before", required=True),
         Variable(
-            "no_trading_total", "f8", "EUR", "bill at retail and feed-in tariff", required=True
+            "no_trading_total",
+            "f8",
+            "EUR",
+            "what it would pay at the retail and feed-in tariff if nobody traded",
+            required=True,
         ),
         Variable("saving", "f8", "EUR", "no_trading_total - total", required=True),
         Variable("bought_p2p", "f8", "kWh", "energy bought from peers"),
@@ -600,25 +722,44 @@ META: Mapping[str, str] = MappingProxyType(
     }
 )
 
+VERSION_PATTERN = r"\d+\.\d+\.\d+"
 ROOT_ATTRIBUTES = (
-    Attribute("Conventions", "conventions that the file follows"),
-    Attribute("schema_name", f"always {SCHEMA_NAME}"),
-    Attribute("schema_version", "version of this layout; a reader refuses a higher major one"),
+    Attribute("Conventions", "conventions that the file follows", allowed=(CONVENTIONS,)),
+    Attribute("schema_name", "what kind of file it is", allowed=(SCHEMA_NAME,)),
+    Attribute(
+        "schema_version",
+        "version of this layout; a reader refuses a higher major one",
+        pattern=VERSION_PATTERN,
+    ),
     Attribute("run_id", "name of the run"),
-    Attribute("run_status", "running, complete or failed; written last"),
-    Attribute("failure_message", "why the run failed; only there when it did"),
-    Attribute("date_created", "when the file was begun, ISO 8601, UTC"),
+    Attribute("run_status", "how far the run came; written last", allowed=RUN_STATUSES),
+    Attribute("failure_message", "why the run failed", required=WHEN_FAILED),
+    Attribute(
+        "date_created",
+        "when the file was begun, ISO 8601, UTC",
+        pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)",
+    ),
     Attribute("source", "program and version that made the file"),
     Attribute("history", "what was done to the file, one line each"),
-    Attribute("scenario_sha256", "SHA-256 of meta/scenario_yaml"),
-    Attribute("random_seed", "seed of everything random"),
-    Attribute("time_step_s", "length of a slot, s"),
-    Attribute("number_of_slots", "slots that the run was to have"),
-    Attribute("time_label", f"always {TIME_LABEL}"),
-    Attribute("time_zone_local", "time zone of the place, for local days and tariff bands"),
-    Attribute("currency", "currency of all money"),
-    Attribute("sign_convention", "what a positive power means"),
+    Attribute("scenario_sha256", "SHA-256 of meta/scenario_yaml", pattern="[0-9a-f]{64}"),
+    Attribute("random_seed", "seed of everything random", "i8"),
+    Attribute("time_step_s", "length of a slot in seconds, at least 1", "i8"),
+    Attribute("number_of_slots", "slots that the run was to have", "i8"),
+    Attribute("time_label", "what a time stands for", allowed=(TIME_LABEL,)),
+    Attribute("time_zone_local", "time zone of the place (IANA), for local days and tariff bands"),
+    Attribute("currency", "currency of all money", allowed=(CURRENCY,)),
+    Attribute("sign_convention", "what a positive power means", allowed=(SIGN_CONVENTION,)),
 )
+GROUP_ATTRIBUTES = (Attribute("long_name", "what the group holds", required="series, tables"),)
+DATASET_ATTRIBUTES = (
+    Attribute("long_name", "what the values mean"),
+    Attribute("units", "unit of the values, UDUNITS-like; 1 for plain numbers", required="numbers"),
+    Attribute("calendar", "calendar of the times", required="times", allowed=(TIME_CALENDAR,)),
+    Attribute("_FillValue", "stands for a gap: NaN", "that of the dataset", required="floats"),
+    Attribute("flag_values", "codes that occur", "that of the dataset", required="codes"),
+    Attribute("flag_meanings", "a word for each code, separated by blanks", required="codes"),
+)
+"""What a dataset has beside the attributes of HDF5's dimension scales."""
 
 
 def series_path(group: str, variable: str = "") -> str:

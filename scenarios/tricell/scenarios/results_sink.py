@@ -469,7 +469,7 @@ def _area_table(world: World) -> Columns:
         "line": world.names.line,
     }
     feeders = [
-        " ".join(
+        layout.SEPARATOR.join(
             names[table][row] if table in names else f"{table} {row}" for table, row in connections
         )
         for connections in tree.connection_trafos
