@@ -200,7 +200,7 @@ def main() -> None:
         co_simulation = start_co_simulation(world, taping)
         put_on_tape(world, tape)
         started = perf_counter()
-        co_simulation.run(scenario.time.slots * scenario.time.step_s)
+        co_simulation.run(scenario.time.slots, scenario.time.step_s)
         whole = perf_counter() - started - (co_simulation.recorder.write_seconds - taping.seconds)
         floors = {
             "linear program": bare_highspy(world.market.hard.program, tape.thetas),

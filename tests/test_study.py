@@ -21,6 +21,7 @@ from tricell.scenarios import study_run
 from tricell.scenarios.charge_choice import expanded
 from tricell.scenarios.command_line import app
 from tricell.scenarios.faults import ScenarioFaultsError
+from tricell.scenarios.run_identity import run_hash
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.study_assembly import Outcome, assembled
 from tricell.scenarios.study_closures import Job, evaluate, reference_run
@@ -30,7 +31,6 @@ from tricell.scenarios.study_plan import (
     Point,
     expected_simulations,
     points,
-    run_hash,
     scenario_at,
 )
 from tricell.scenarios.study_run import (

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandapower as pp
@@ -348,6 +349,20 @@ class TapController:
             change = abs(tap.ratio_factor(int(position)) / tap.ratio_factor(tap.position))
             ratio[tap.branch] *= change if tap.tap_side == "hv" else 1.0 / change
         return ratio
+
+    def memory(self) -> dict[str, Any]:
+        """Return all that later slots, and the counts of the run, depend on."""
+        return {
+            "positions": self.positions,
+            "start_voltage": self._power_flow.start_voltage,
+            "counts": [self.moves, self.unsettled, self._power_flow.fallbacks],
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from `memory`, with the same bits."""
+        self.positions = memory["positions"]
+        self._power_flow.start_voltage = memory["start_voltage"]
+        self.moves, self.unsettled, self._power_flow.fallbacks = memory["counts"]
 
     def regulate(self, p_kw: FloatArray, q_kvar: FloatArray) -> PowerFlowState:
         """Solve one slot, moving tap changers until their voltages are in the dead band.

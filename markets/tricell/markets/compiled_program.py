@@ -50,6 +50,7 @@ HIGHS_OPTIONS: dict[str, Any] = {
     # "Unknown" and prices wrong in the third digit.
     "dual_simplex_cost_perturbation_multiplier": 0.0,
 }
+BASIS_STATUS = {int(status): status for status in highspy.HighsBasisStatus.__members__.values()}
 FALL_BACK_OPTIONS: dict[str, Any] = {
     "presolve": "on",
     "dual_simplex_cost_perturbation_multiplier": 1.0,
@@ -210,6 +211,13 @@ def _mutable_parameters(model: pe.ConcreteModel) -> Iterator[tuple[str, list[Any
             yield parameter.name, list(parameter.values())
 
 
+def _new_highs() -> Any:
+    highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy ships no types
+    for option, value in HIGHS_OPTIONS.items():
+        highs.setOptionValue(option, value)
+    return highs
+
+
 class CompiledProgram:
     """A linear Pyomo model as arrays, with a HiGHS instance that stays warm between solves.
 
@@ -237,8 +245,9 @@ class CompiledProgram:
         self._row = {id(c): k for k, c in enumerate(rows)}
         self.form = self._walk(model, columns, rows, _Walker(parameters))
         self.cold_starts = self.reused = 0
-        self._highs = self._load()
+        self._highs = _new_highs()
         self._prepare_updates()
+        self._load()
 
     @staticmethod
     def _number_parameters(model: pe.ConcreteModel) -> tuple[dict[str, slice], list[Any]]:
@@ -311,22 +320,21 @@ class CompiledProgram:
             cost.put(self._column[key], *walker.affine(coefficient, where))
         return cost, offset
 
-    def _load(self) -> Any:
-        form, theta = self.form, self.theta
+    def _load(self) -> None:
+        """Give HiGHS the whole program at the costs and bounds in force; it forgets all else."""
+        form = self.form
         program = highspy.HighsLp()
         program.num_row_, program.num_col_ = form.matrix.shape
-        program.col_cost_ = form.cost(theta)
-        program.col_lower_, program.col_upper_ = form.column_lower(theta), form.column_upper(theta)
-        program.row_lower_, program.row_upper_ = form.row_lower(theta), form.row_upper(theta)
+        program.col_cost_ = self.cost
+        program.col_lower_, program.col_upper_ = self.lower, self.upper
+        program.row_lower_, program.row_upper_ = self._row_lower, self._row_upper
         program.a_matrix_.format_ = highspy.MatrixFormat.kColwise
         program.a_matrix_.start_ = form.matrix.indptr
         program.a_matrix_.index_ = form.matrix.indices
         program.a_matrix_.value_ = form.matrix.data
-        highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy ships no types
-        for option, value in HIGHS_OPTIONS.items():
-            highs.setOptionValue(option, value)
-        highs.passModel(program)
-        return highs
+        self._highs.passModel(program)
+        self._sent = [target[places].copy() for _, places, target in self._targets]
+        self._basis = None
 
     def _prepare_updates(self) -> None:
         """Stack the moving entries of all five maps into one matrix: one product per slot."""
@@ -352,10 +360,11 @@ class CompiledProgram:
             (slice(start, stop), places, target)
             for start, stop, (_, places, target) in zip(ends[:-1], ends[1:], parts, strict=True)
         ]
-        self._sent = [target[places].copy() for _, places, target in self._targets]
+        self._sent: list[Floats] = []
         self._rows_matrix = form.matrix.tocsr()
         self._columns_matrix = form.matrix.T.tocsr()
         self._basis: Basis | None = None
+        self._recalled: NDArray[np.int8] | None = None
 
     def parameter(self, name: str) -> Floats:
         """Return the writable part of theta of a mutable Param, in the Param's index order."""
@@ -385,7 +394,41 @@ class CompiledProgram:
     def solve_if_feasible(self) -> Solution | None:
         """Solve at the current theta as `solve` does, but return None if it is infeasible."""
         self.update()
+        if self._recalled is not None:
+            self._begin_anew(self._recalled)
         return self._solve_with_last_basis() or self._solve_with_highs()
+
+    def memory(self) -> NDArray[np.int8]:
+        """Return what a later solve depends on: HiGHS's status of all columns, then of all rows.
+
+        Empty where HiGHS has no basis.
+        """
+        if self._recalled is not None:
+            return self._recalled
+        basis = self._highs.getBasis()
+        if not basis.valid:
+            return np.empty(0, np.int8)
+        return np.array([int(s) for s in (*basis.col_status, *basis.row_status)], np.int8)
+
+    def recall(self, memory: NDArray[np.int8]) -> None:
+        """Begin the next solve from `memory` and from nothing else.
+
+        What HiGHS keeps from solve to solve (factors, weights, scaling) decides the last bits of
+        its answers and cannot be saved. A run that does this now and then can be continued from
+        there by another process with the same bits.
+        """
+        self._recalled = memory
+
+    def _begin_anew(self, memory: NDArray[np.int8]) -> None:
+        self._recalled = None
+        self._load()
+        if memory.size:
+            rows, columns = self.form.matrix.shape
+            status = [BASIS_STATUS[code] for code in memory.tolist()]
+            basis = highspy.HighsBasis()
+            basis.col_status, basis.row_status = status[:columns], status[columns:]
+            basis.valid = len(status) == rows + columns
+            self._highs.setBasis(basis)
 
     def update(self) -> None:
         """Evaluate the costs and bounds that follow from theta."""

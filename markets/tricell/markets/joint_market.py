@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +128,22 @@ class JointMarket:
     def unresolved_ties(self) -> int:
         """Slots whose ties stayed as the solver left them."""
         return self.hard.ties.unresolved + self.elastic.ties.unresolved
+
+    def memory(self) -> dict[str, Any]:
+        """Return all that later clearings, and the counts of the run, depend on."""
+        return {
+            "hard": self.hard.program.memory(),
+            "elastic": self.elastic.program.memory(),
+            "elastic_slots": self.elastic_slots,
+            "unresolved_ties": [self.hard.ties.unresolved, self.elastic.ties.unresolved],
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from `memory` and nothing else; see `CompiledProgram.recall`."""
+        self.hard.program.recall(memory["hard"])
+        self.elastic.program.recall(memory["elastic"])
+        self.elastic_slots = int(memory["elastic_slots"])
+        self.hard.ties.unresolved, self.elastic.ties.unresolved = memory["unresolved_ties"]
 
     def clear(
         self,

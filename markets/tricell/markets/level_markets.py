@@ -24,9 +24,9 @@ mechanisms' gains from trade are measured by.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,6 +148,18 @@ class LevelMarkets:
             if design.network == "envelope"
             else None
         )
+
+    def memory(self) -> dict[str, Any]:
+        """Return all that later slots depend on, but for the joint program."""
+        parts = {"redispatch": self._redispatch, "envelopes": self._envelopes}
+        return {name: part.memory() for name, part in parts.items() if part is not None}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from `memory` and nothing else."""
+        if self._redispatch is not None:
+            self._redispatch.recall(memory["redispatch"])
+        if self._envelopes is not None:
+            self._envelopes.recall(memory["envelopes"])
 
     def clear(self, demand: SlotDemand) -> tuple[Clearing, LevelTrade]:
         """Clear one slot on all levels.

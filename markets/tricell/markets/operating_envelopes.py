@@ -27,6 +27,7 @@ for prosumers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -213,6 +214,15 @@ class EnvelopeCalculator:
     def unresolved_ties(self) -> int:
         """Slots in which ties of `max_total` stayed as the solver left them."""
         return self._ties.unresolved
+
+    def memory(self) -> dict[str, Any]:
+        """Return all that later envelopes, and the counts of the run, depend on."""
+        return {"program": self._program.memory(), "unresolved_ties": self._ties.unresolved}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from `memory` and nothing else."""
+        self._program.recall(memory["program"])
+        self._ties.unresolved = int(memory["unresolved_ties"])
 
     def limits(
         self,

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,6 +176,27 @@ class Receipts:
     def all(self) -> tuple[Receipt, ...]:
         """Everything so far, energy bought and energy sold apart."""
         return tuple(self._kept.values())
+
+    def memory(self) -> dict[str, Any]:
+        """Return everything so far as names and arrays, for `recall`."""
+        names = [
+            (payer.name, payee.name, kind.name, "" if source is None else source.name, charge)
+            for payer, payee, kind, source, charge in self._kept
+        ]
+        kept = self._kept.values()
+        return {
+            "names": names,
+            "kwh": np.array([each.kwh for each in kept]),
+            "eur": np.array([each.eur for each in kept]),
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from what `memory` returned."""
+        self._kept = {}
+        for name, kwh, eur in zip(memory["names"], memory["kwh"], memory["eur"], strict=True):
+            payer, payee, kind, source, charge = name
+            key = (Party[payer], Party[payee], Kind[kind], Source[source] if source else None)
+            self._kept[*key, charge] = Receipt(key[2], key[3], charge, kwh, eur)
 
     def revenue_eur(self, charge: str) -> float:
         """Return what all agents paid for a network charge."""

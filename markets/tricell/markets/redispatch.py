@@ -18,7 +18,9 @@ Source: cost-based redispatch as in section 13a of the German Energy Industry Ac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +91,15 @@ class Redispatch:
         self._price = -MOVE_PRICE * self.market.problem.orders.side
         free = np.zeros(len(problem.area_parent))
         self._free_trade = TradePrices(free, free)
+
+    def memory(self) -> dict[str, Any]:
+        """Return all that later schedules, and the counts of the run, depend on."""
+        return {"market": self.market.memory(), "changed_slots": self.changed_slots}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from `memory` and nothing else."""
+        self.market.recall(memory["market"])
+        self.changed_slots = int(memory["changed_slots"])
 
     def adjust(
         self, accepted_kw: Floats, quantity_kw: Floats, firm_kw: Floats, limits: GridLimits

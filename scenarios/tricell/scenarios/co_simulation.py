@@ -23,6 +23,7 @@ import numpy as np
 from mosaik.starters import ConnectStarter, Starter
 
 from tricell.errors import SimulatorError
+from tricell.grid_models.ac_feedback import Correction
 from tricell.scenarios.faults import did_you_mean
 from tricell.scenarios.schema import Market
 from tricell.scenarios.third_party import Connection, ThirdPartySimulator
@@ -34,7 +35,7 @@ from tricell.simulators.look_ahead import look_ahead
 from tricell.simulators.market_simulator import MarketSettings, MarketSimulator
 from tricell.simulators.recorder_simulator import RecorderSettings, RecorderSimulator, Sink
 from tricell.simulators.simulator_starters import CommandStarter, ModuleStarter
-from tricell.simulators.slot_simulator import SlotSimulator
+from tricell.simulators.slot_simulator import Memory, SlotSimulator
 from tricell.simulators.storage_simulator import (
     StorageSettings,
     StorageSimulator,
@@ -75,11 +76,13 @@ class CoSimulation:
     mosaik_world : the mosaik World.
     simulators : tricell's own simulators by name.
     strangers : watched third-party simulators by name.
+    first_slot : where the run begins; not 0 where one goes on that was stopped.
     """
 
     mosaik_world: mosaik.World
     simulators: Mapping[str, SlotSimulator[Any]]
     strangers: MutableMapping[str, WatchedStarter]
+    first_slot: int = 0
 
     @property
     def recorder(self) -> RecorderSimulator:
@@ -88,8 +91,13 @@ class CoSimulation:
         assert isinstance(recorder, RecorderSimulator)
         return recorder
 
-    def run(self, until_s: int) -> None:
+    def run(self, slots: int, step_s: int) -> None:
         """Run to the end.
+
+        Parameters
+        ----------
+        slots : of the whole run, those included that were computed before.
+        step_s : length of a slot.
 
         Raises
         ------
@@ -97,7 +105,8 @@ class CoSimulation:
             If mosaik cannot go on with what a simulator does.
         """
         try:
-            self.mosaik_world.run(until=until_s, print_progress=False, shutdown=False)
+            until = (slots - self.first_slot) * step_s
+            self.mosaik_world.run(until=until, print_progress=False, shutdown=False)
         except MOSAIK_ERRORS as error:
             raise SimulatorError(f"mosaik ended the run: {error}") from error
 
@@ -209,6 +218,7 @@ def connect_simulators(
     mosaik_world: mosaik.World,
     entities: Mapping[str, Entity],
     world: World,
+    memory: Mapping[str, Memory] | None = None,
 ) -> None:
     """Connect the parent entities of tricell's five simulators.
 
@@ -217,6 +227,7 @@ def connect_simulators(
     mosaik_world : the mosaik World that started them; market and grid in one group.
     entities : parent entity of each simulator, by the names of `SIMULATORS`.
     world : gives the values of the time before the first slot.
+    memory : gives them instead where a run goes on that was stopped.
     """
     households, storage = entities["households"], entities["storage"]
     market, grid, recorder = entities["market"], entities["grid"], entities["recorder"]
@@ -226,15 +237,29 @@ def connect_simulators(
     connect(storage, market, "storage")
     connect(market, grid, "schedule")
     connect(grid, market, "reclear", weak=True)
-    idle = {"battery_kw": np.zeros(len(world.population.batteries))}
-    connect(market, storage, "battery_kw", time_shifted=True, initial_data=idle)
-    first = {"correction": world.first_correction}
-    connect(grid, market, "correction", time_shifted=True, initial_data=first)
+    battery_kw = np.zeros(len(world.population.batteries))
+    correction = world.first_correction
+    if memory is not None:
+        battery_kw = memory["storage"]["battery_kw"]
+        correction = Correction(**memory["grid"]["correction"])
+    before = {"battery_kw": battery_kw, "correction": correction}
+    connect(market, storage, "battery_kw", time_shifted=True, initial_data=before)
+    connect(grid, market, "correction", time_shifted=True, initial_data=before)
     connect(grid, recorder, "report")
 
 
-def start_co_simulation(world: World, sink: Sink) -> CoSimulation:
+def start_co_simulation(
+    world: World, sink: Sink, memory: Mapping[str, Memory] | None = None, first_slot: int = 0
+) -> CoSimulation:
     """Start all simulators of a scenario, tricell's and third parties', and connect them.
+
+    Parameters
+    ----------
+    world : what runs.
+    sink : takes the recorder's blocks.
+    memory : what tricell's simulators remember of a run that was stopped; only without third
+        parties, whose simulators always begin with the first slot.
+    first_slot : where that run goes on.
 
     Raises
     ------
@@ -242,10 +267,12 @@ def start_co_simulation(world: World, sink: Sink) -> CoSimulation:
         If a third party's simulator does not start or cannot be connected as asked.
     """
     simulators = {name: kind() for name, kind in SIMULATORS.items()}
-    co_simulation = CoSimulation(_mosaik_world(world), simulators, {})
+    co_simulation = CoSimulation(_mosaik_world(world), simulators, {}, first_slot)
     try:
         entities = _start_ours(co_simulation, world, sink)
-        connect_simulators(co_simulation.mosaik_world, entities, world)
+        connect_simulators(co_simulation.mosaik_world, entities, world, memory)
+        for name, remembered in (memory or {}).items():
+            simulators[name].recall(remembered)
         ours = {child.eid: child for parent in entities.values() for child in parent.children}
         for settings in world.scenario.simulators:
             _add_stranger(co_simulation, world, settings, ours)
@@ -281,6 +308,7 @@ def _start_ours(co_simulation: CoSimulation, world: World, sink: Sink) -> dict[s
             InstanceStarter(simulators[name]),
             sim_id=name,
             step_s=world.scenario.time.step_s,
+            first_slot=co_simulation.first_slot,
             settings=settings[name],
         )
         entities[name] = getattr(factory, simulators[name].MODEL)()

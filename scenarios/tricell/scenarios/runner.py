@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,6 +18,7 @@ from tricell.markets.compiled_program import HIGHS_OPTIONS
 from tricell.results.writer import RunHeader, check_output
 from tricell.scenarios.co_simulation import CoSimulation, start_co_simulation
 from tricell.scenarios.results_sink import ResultsSink
+from tricell.scenarios.run_identity import package_version
 from tricell.scenarios.scenario_file import as_yaml
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.world import World, build_world
@@ -105,7 +105,7 @@ def _warnings_noted(sink: ResultsSink) -> Iterator[None]:
 def _run_and_close(co_simulation: CoSimulation, sink: ResultsSink, scenario: Scenario) -> None:
     begun = perf_counter()
     try:
-        co_simulation.run(scenario.time.slots * scenario.time.step_s)
+        co_simulation.run(scenario.time.slots, scenario.time.step_s)
         if co_simulation.recorder.slots_done < scenario.time.slots:
             raise SimulatorError("mosaik ended the run before its last slot")
         co_simulation.recorder.flush()
@@ -213,14 +213,6 @@ def provenance(world: World) -> dict[str, Any]:
         "population": world.population.counts(),
         "notes": list(world.population.notes),
     }
-
-
-def package_version(package: str) -> str:
-    """Return the version of a package, or that it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _git_commit() -> str:

@@ -26,12 +26,13 @@ from dask.system import CPU_COUNT
 from tricell.errors import ResultsError, TricellError
 from tricell.results.study_layout import SUFFIX
 from tricell.results.study_results import StudyHeader, write_study
+from tricell.scenarios.run_identity import surroundings
 from tricell.scenarios.scenario_file import as_yaml
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.study_assembly import Outcome, assembled
 from tricell.scenarios.study_closures import Job, evaluate, reference_run
 from tricell.scenarios.study_file import LoadedStudy, study_as_yaml
-from tricell.scenarios.study_plan import Point, points, scenario_at, surroundings
+from tricell.scenarios.study_plan import Point, points, scenario_at
 from tricell.scenarios.study_run import RunCache
 from tricell.scenarios.study_schema import Design
 from tricell.scenarios.study_tables import closure_tables

@@ -1,37 +1,17 @@
-"""From a study to what has to be run: its points, its scenarios at each, and their content hash.
-
-Two runs with the same hash give the same meters: it covers the scenario with its charges, the
-files that it reads, the versions of the packages that compute, and tricell's own source.
-"""
+"""From a study to what has to be run: its points, and its scenarios at each."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cache
-from importlib import import_module
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from tricell.markets.charge import Charge
-from tricell.markets.charge_registry import known_charges
-from tricell.markets.mechanism_registry import known_mechanisms
 from tricell.scenarios.charge_choice import expanded
-from tricell.scenarios.field_guide import guide_of
-from tricell.scenarios.runner import package_version
-from tricell.scenarios.scenario_file import as_yaml
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.study_schema import Study
-
-PACKAGES = ("tricell", "mosaik", "numpy", "scipy", "highspy", "pandapower", "simbench")
-"""Packages whose versions decide what a run gives."""
-ROOMS = ("grid_models", "markets", "simulators", "scenarios")
-"""Rooms of tricell whose source decides what a run gives."""
-NOT_IN_A_RUN = ("study_", "command_line", "screen", "preview", "results_sink", "shipped")
-"""Beginnings of the names of files that no run goes through."""
 
 SHARES = ("pv_share", "battery_share", "ev_share", "heat_pump_share", "participation")
 """Axes that `participants.adoption` takes."""
@@ -131,32 +111,6 @@ def with_charges(scenario: Scenario, charges: tuple[Charge, ...]) -> Scenario:
     return scenario.model_copy(update={"charges": charges})
 
 
-def run_hash(scenario: Scenario, record_version: int) -> str:
-    """Return the content hash of a run: of everything that decides what it gives.
-
-    Parameters
-    ----------
-    scenario : with its charges; its name and description do not count.
-    record_version : of what is kept of a run.
-    """
-    nameless = scenario.model_copy(update={"name": "run", "description": ""})
-    digest = hashlib.sha256(f"{record_version}\n{as_yaml(nameless)}".encode())
-    for name, value in surroundings().items():
-        digest.update(f"\n{name}={value}".encode())
-    for file in sorted(_files(scenario)):
-        digest.update(f"\n{file.name}={_file_hash(file)}".encode())
-    return digest.hexdigest()[:32]
-
-
-@cache
-def surroundings() -> dict[str, str]:
-    """Return the versions of the packages, and the hash of tricell's own source."""
-    origins = {charge.origin for charge in known_charges().values()}
-    origins |= {mechanism.origin for mechanism in known_mechanisms().values()}
-    packages = sorted({*PACKAGES, *origins})
-    return {name: package_version(name) for name in packages} | {"source": _source_hash()}
-
-
 def _combined(study: Study) -> Iterator[dict[str, Any]]:
     """Yield the shares of each point of a repetition, those of the base point first."""
     values = {name: getattr(study.axes, name) for name in SHARES}
@@ -170,45 +124,6 @@ def _combined(study: Study) -> Iterator[dict[str, Any]]:
     for name, axis in given.items():
         for value in axis[1:]:
             yield {**first, name: value}
-
-
-def _files(scenario: Scenario) -> Iterator[Path]:
-    """Yield every file that a scenario names."""
-    data = scenario.model_dump(mode="json", by_alias=True)
-    guide = guide_of(type(scenario))
-
-    def visit(value: Any, path: tuple[str | int, ...]) -> Iterator[Path]:
-        if isinstance(value, dict):
-            for key, child in value.items():
-                yield from visit(child, (*path, key))
-        elif isinstance(value, list):
-            for position, child in enumerate(value):
-                yield from visit(child, (*path, position))
-        elif isinstance(value, str) and guide.is_path(path, data) and Path(value).is_file():
-            yield Path(value)
-
-    yield from visit(data, ())
-
-
-def _file_hash(file: Path) -> str:
-    state = file.stat()
-    return _content_hash(file, state.st_mtime_ns, state.st_size)
-
-
-@cache
-def _content_hash(file: Path, changed_ns: int, size: int) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _source_hash() -> str:
-    digest = hashlib.sha256()
-    for room in ROOMS:
-        for folder in import_module(f"tricell.{room}").__path__:
-            for file in sorted(Path(folder).rglob("*")):
-                if file.suffix in (".py", ".csv") and not file.name.startswith(NOT_IN_A_RUN):
-                    digest.update(file.relative_to(folder).as_posix().encode())
-                    digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def axis_values(point: Point) -> dict[str, Any]:

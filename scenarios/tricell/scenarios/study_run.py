@@ -33,9 +33,9 @@ from tricell.markets.charge import (
 )
 from tricell.markets.settlement import Settlement
 from tricell.scenarios.co_simulation import start_co_simulation
+from tricell.scenarios.run_identity import run_hash
 from tricell.scenarios.runner import provenance
 from tricell.scenarios.schema import Scenario
-from tricell.scenarios.study_plan import run_hash
 from tricell.scenarios.world import World, build_world
 from tricell.simulators.no_trading import LoneHouseholds
 from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
@@ -297,7 +297,7 @@ def simulate(scenario: Scenario) -> RunRecord:
         warnings.filterwarnings("ignore", module=r"mosaik($|\.|_)")
         co_simulation = start_co_simulation(world, sink)
         try:
-            co_simulation.run(scenario.time.slots * scenario.time.step_s)
+            co_simulation.run(scenario.time.slots, scenario.time.step_s)
             if co_simulation.recorder.slots_done < scenario.time.slots:
                 raise SimulatorError("mosaik ended the run before its last slot")
             co_simulation.recorder.flush()

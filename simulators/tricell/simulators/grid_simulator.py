@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tricell.errors import PowerFlowError
-from tricell.grid_models.ac_feedback import AcFeedback
+from tricell.grid_models.ac_feedback import AcFeedback, Correction
 from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
 from tricell.grid_models.power_flow import PowerFlowState
 from tricell.grid_models.tap_changer import TapController
 from tricell.simulators.messages import Breach, GridReport, Schedule
-from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
+from tricell.simulators.slot_simulator import ChildKind, Memory, SlotSimulator
 
 Floats = NDArray[np.float64]
 
@@ -131,10 +131,18 @@ class GridSimulator(SlotSimulator[GridSettings]):
             tap_positions=self._tap_positions(),
             gap_pu=gap_pu,
             gap_percent=gap_percent,
+            memory=self._memory(correction) if self.ends_block(slot) else None,
         )
         self.outputs = {"report": report, "correction": correction}
         if breach.correctable and schedule.reclearings < self._max_reclearings:
             self.outputs["reclear"] = correction
+
+    def recall(self, memory: Memory) -> None:
+        """Go on with the tap positions and voltages of the slot before."""
+        self._controller.recall(memory["controller"])
+
+    def _memory(self, correction: Correction) -> Memory:
+        return {"controller": self._controller.memory(), "correction": asdict(correction)}
 
     def vector(self, name: str) -> Any:
         """Vectors of the children, taken from the last report only when somebody asks."""

@@ -22,7 +22,7 @@ from tricell.markets.settlement import TradingAreas
 from tricell.simulators.battery_orders import Step
 from tricell.simulators.messages import AgentPowerNow, Schedule, StorageNow
 from tricell.simulators.outsiders import Outside, Outsiders
-from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
+from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, ChildKind, Memory, SlotSimulator
 from tricell.simulators.storage_simulator import PriceSeries
 
 Floats = NDArray[np.float64]
@@ -127,6 +127,8 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         storage: StorageNow = self.parent_input(inputs, "storage")
         if slot != self._slot:
             self._slot, self._reclearings = slot, 0
+            if slot % SLOTS_PER_BLOCK == 0 and slot > 0:
+                self.recall(self.memory())
             self._cold_before = self._market.cold_starts
             correction = self.parent_input(inputs, "correction")
         else:
@@ -140,6 +142,17 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             "price_eur_per_kwh": schedule.clearing.area_price,
             "p_import_kw": schedule.clearing.net_import_kw,
         }
+
+    def memory(self) -> Memory:
+        """Return all that later slots depend on; read when `Schedule.memory` is wanted."""
+        levels = {} if self._levels is None else self._levels.memory()
+        return {"joint": self._market.memory(), "levels": levels}
+
+    def recall(self, memory: Memory) -> None:
+        """Go on from `memory` and nothing else."""
+        self._market.recall(memory["joint"])
+        if self._levels is not None:
+            self._levels.recall(memory["levels"])
 
     def clear(
         self, slot: int, power: AgentPowerNow, storage: StorageNow, correction: Correction
@@ -231,6 +244,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         p_net = power.p_load_kw - generation
         p_net += sum_by_key(who.battery_agent, battery, len(p_net))
         return Schedule(
+            memory=self.memory() if self.ends_block(self._slot) else None,
             power=power,
             storage=storage,
             clearing=clearing,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +62,7 @@ class Schedule:
     p_node_kw, q_node_kvar : consumption per electrical node.
     reclearings : how often the slot was cleared again so far.
     cold_starts : solves of this slot that had to start from scratch.
+    memory : what the market remembers after this slot; only at the end of a block.
     trade : what was traded where the levels are cleared one after the other; None where the joint
         program clears, whose trades follow from its schedule.
     """
@@ -75,6 +78,7 @@ class Schedule:
     reclearings: int
     cold_starts: int
     trade: LevelTrade | None
+    memory: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class GridReport:
     tap_positions : per row of the transformer table.
     gap_pu : largest voltage difference between linear model and AC.
     gap_percent : largest flow difference, in percent of the rating.
+    memory : what the grid remembers after this slot; only at the end of a block.
     """
 
     schedule: Schedule
@@ -119,3 +124,4 @@ class GridReport:
     tap_positions: NDArray[np.int64]
     gap_pu: float
     gap_percent: float
+    memory: Mapping[str, Any] | None = None

@@ -13,10 +13,11 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from tricell.markets.charge import (
 )
 from tricell.markets.settlement import TradingAreas
 from tricell.simulators.battery import apply_power, greedy_power, own_surplus_of_batteries
+from tricell.simulators.grown_rows import GrownRows
 from tricell.simulators.population import Batteries
 
 Floats = NDArray[np.float64]
@@ -117,13 +119,28 @@ class NoTradingReference:
         self._alone, self._areas = LoneHouseholds(batteries), areas
         self._charges = [each for each in charges if isinstance(each, PeriodCharge)]
         self._customers = customers
-        self._net: list[Floats] = []
+        self._net = GrownRows()
         self.bill_eur = np.zeros(n_agent)
 
     @property
     def stored_kwh(self) -> Floats:
         """Energy in each battery after the last slot."""
         return self._alone.stored_kwh
+
+    def memory(self) -> dict[str, Floats]:
+        """Return the sums so far, and what the batteries hold."""
+        return {"bill_eur": self.bill_eur, "stored_kwh": self.stored_kwh}
+
+    def unsaved_rows(self) -> dict[str, Floats]:
+        """Return what charges of the whole period need of the slots since the last call."""
+        return {"net_kw": self._net.unsaved()} if self._charges else {}
+
+    def recall(self, memory: Mapping[str, Any], rows: Mapping[str, Floats]) -> None:
+        """Go on from what `memory` and all calls of `unsaved_rows` returned."""
+        self.bill_eur = memory["bill_eur"]
+        self._alone.stored_kwh = memory["stored_kwh"]
+        if self._charges:
+            self._net.recall(rows["net_kw"])
 
     def period_rates(self, calendar: Calendar) -> EnergyRates | None:
         """Return what agents know of the charges of the whole period; None for nothing."""
@@ -158,7 +175,7 @@ class NoTradingReference:
         earned = np.maximum(-net, 0.0) * (feed_in[:, None] - rates.exported)
         self.bill_eur += (bought - earned).sum(axis=0) * hours
         if self._charges:
-            self._net.append(net)
+            self._net.add(net)
 
     def bill_period(self, calendar: Calendar) -> None:
         """Add the charges of the whole period; once, after its last slot.
@@ -167,10 +184,10 @@ class NoTradingReference:
         ----------
         calendar : its slots.
         """
-        if not self._charges or not self._net:
+        if not self._charges or not len(self._net):
             return
         assert self._customers is not None
-        net = np.concatenate(self._net)
+        net = self._net.all()
         area_net = None if self._areas is None else net @ self._areas.within
         meters = MeterData(
             calendar,

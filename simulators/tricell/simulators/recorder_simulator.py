@@ -43,16 +43,16 @@ from tricell.simulators.grid_simulator import (
     VOLTAGE2_BREACH_TOLERANCE,
     OperatingLimits,
 )
+from tricell.simulators.grown_rows import GrownRows
 from tricell.simulators.messages import GridReport, Schedule
 from tricell.simulators.no_trading import MeterRates, NoTradingReference
 from tricell.simulators.population import Batteries
-from tricell.simulators.slot_simulator import SlotSimulator
+from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, Memory, SlotSimulator
 from tricell.simulators.storage_simulator import PriceSeries
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-SLOTS_PER_BLOCK = 96
 BILL_PARTS = (
     "energy_p2p",
     "energy_retail",
@@ -154,6 +154,14 @@ class Breaches:
         self.edge_slots, self.node_slots = np.zeros(n_edge, np.int64), np.zeros(n_node, np.int64)
         self.edge_first, self.node_first = np.zeros(n_edge, np.int64), np.zeros(n_node, np.int64)
 
+    def memory(self) -> dict[str, NDArray[Any]]:
+        """Return all figures so far."""
+        return vars(self).copy()
+
+    def recall(self, memory: Memory) -> None:
+        """Go on from what `memory` returned."""
+        vars(self).update(memory)
+
     def add(self, slot: int, flow_kw: Floats, voltage2: Floats) -> None:
         """Take the breaches of a slot."""
         edges = np.flatnonzero(np.abs(flow_kw) > FLOW_BREACH_TOLERANCE_KW)
@@ -211,6 +219,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
     slots_done : slots handed to the sink or waiting for it.
     settle_seconds, write_seconds, flushes : time in settlement and in the sink, and how often.
     on_slot : called with the number of slots done after each.
+    on_block : called after each full block but the last; then `memory` tells all that is to come
+        depends on.
     """
 
     MODEL = "Recorder"
@@ -238,6 +248,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.slots_done = self._row = self.flushes = 0
         self._closed = self._period_billed = False
         self.on_slot: Callable[[int], None] | None = None
+        self.on_block: Callable[[], None] | None = None
         self._raw: dict[str, dict[str, NDArray[Any]]] = {}
         self._trades: list[LevelTrade] = []
         self._transformer_branch = layout.grid.transformer_branch
@@ -274,13 +285,64 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.breaches.add(slot, clearing.flow_breach_kw, clearing.voltage2_breach)
         if schedule.trade is not None:
             self._trades.append(schedule.trade)
-        self._last = schedule
+        self._last = report
         self._row += 1
         self.slots_done += 1
-        if self._row == SLOTS_PER_BLOCK or self.slots_done == self.layout.n_slot:
+        is_whole = self._row == SLOTS_PER_BLOCK
+        if is_whole or self.slots_done == self.layout.n_slot:
             self.flush()
+        if is_whole and self.slots_done < self.layout.n_slot and self.on_block is not None:
+            self.on_block()
         if self.on_slot is not None:
             self.on_slot(self.slots_done)
+
+    def memory(self) -> dict[str, Memory]:
+        """Return what all simulators remember, by their names; at the end of a block.
+
+        Other simulators may be a step ahead of the recorder, so that what they remember comes with
+        the report of the slot.
+        """
+        report = self._last
+        schedule = report.schedule
+        assert schedule.memory is not None
+        assert report.memory is not None
+        storage = {"soc_kwh": schedule.storage.soc_kwh, "battery_kw": schedule.battery_kw}
+        mine = {
+            "slots_done": self.slots_done,
+            "bills": self.bills,
+            "receipts": self.receipts.memory(),
+            "curtailed_kwh": self.curtailed_kwh,
+            "stored_kwh": self.stored_kwh,
+            "breaches": self.breaches.memory(),
+            "reference": self.reference.memory(),
+        }
+        return {
+            "storage": storage,
+            "market": schedule.memory,
+            "grid": report.memory,
+            "recorder": mine,
+        }
+
+    def unsaved_rows(self) -> dict[str, NDArray[Any]]:
+        """Return what the end of the run needs of the slots since the last call, row by row."""
+        metered, reference = self._metered.unsaved_rows(), self.reference.unsaved_rows()
+        rows = {f"metered {name}": values for name, values in metered.items()}
+        return rows | {f"reference {name}": values for name, values in reference.items()}
+
+    def recall(self, memory: Memory) -> None:
+        """Go on from what `memory` returned, with the rows of `unsaved_rows` under ``rows``."""
+        rows: dict[str, dict[str, NDArray[Any]]] = {"metered": {}, "reference": {}}
+        for name, values in memory["rows"].items():
+            part, key = name.split(" ")
+            rows[part][key] = values
+        self.slots_done = int(memory["slots_done"])
+        self.bills = dict(memory["bills"])
+        self.receipts.recall(memory["receipts"])
+        self.curtailed_kwh = memory["curtailed_kwh"]
+        self.stored_kwh = memory["stored_kwh"]
+        self.breaches.recall(memory["breaches"])
+        self.reference.recall(memory["reference"], rows["reference"])
+        self._metered.recall(rows["metered"])
 
     def discard(self) -> None:
         """Forget the record: the run never began."""
@@ -303,7 +365,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._account(block)
         settled = perf_counter()
         self._sink.write(block)
-        last = self._last
+        last = self._last.schedule
         self.stored_kwh = apply_power(
             self.layout.batteries, last.storage.soc_kwh, last.battery_kw, self.layout.hours
         )
@@ -519,7 +581,7 @@ class _Metered:
     def __init__(self, layout: RecorderLayout) -> None:
         self.charges = [each for each in layout.charges if isinstance(each, PeriodCharge)]
         self._layout = layout
-        self._series: dict[str, list[Floats]] = {}
+        self._series: dict[str, GrownRows] = {}
 
     def add(self, block: SlotBlock) -> None:
         """Keep the meter data of a block."""
@@ -533,14 +595,23 @@ class _Metered:
             "congestion_rent_eur": block.settlement.congestion_rent_eur,
         }
         for name, values in wanted.items():
-            self._series.setdefault(name, []).append(values.copy())
+            self._series.setdefault(name, GrownRows()).add(values.copy())
+
+    def unsaved_rows(self) -> dict[str, Floats]:
+        """Return the rows that no earlier call returned."""
+        return {name: rows.unsaved() for name, rows in self._series.items()}
+
+    def recall(self, rows: Mapping[str, Floats]) -> None:
+        """Go on from all rows that were saved."""
+        for name, values in rows.items():
+            self._series.setdefault(name, GrownRows()).recall(values)
 
     def data(self, slots: int) -> MeterData:
         """Return the meter data of the whole period."""
         layout = self._layout
         assert layout.calendar is not None
         assert layout.customers is not None
-        series = {name: np.concatenate(parts) for name, parts in self._series.items()}
+        series = {name: rows.all() for name, rows in self._series.items()}
         return MeterData(layout.calendar.part(0, slots), layout.customers, **series)
 
 

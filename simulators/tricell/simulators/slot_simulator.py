@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import mosaik_api_v3
 import numpy as np
@@ -18,6 +18,13 @@ import numpy as np
 from tricell.errors import SimulatorError
 
 Settings = TypeVar("Settings")
+
+SLOTS_PER_BLOCK = 96
+"""Slots that are settled and written at once. A run can only be continued where a block begins:
+there everything begins anew from what the simulators remember."""
+
+Memory: TypeAlias = Mapping[str, Any]
+"""What a simulator remembers from slot to slot: numbers, texts and arrays by name, nested."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class SlotSimulator(mosaik_api_v3.Simulator, Generic[Settings]):
 
     A subclass names its parent model and its attributes, takes its settings in `set_up`, returns
     its children from `child_kinds`, and implements `advance`, which leaves its outputs in
-    `self.outputs`. mosaik starts it with the parameters ``settings`` and ``step_s`` (s).
+    `self.outputs`. mosaik starts it with the parameters ``settings`` and ``step_s`` (s), and, where
+    a run goes on that was stopped, ``first_slot``; then `recall` gives it back what it remembered.
 
     Attributes
     ----------
@@ -66,6 +74,7 @@ class SlotSimulator(mosaik_api_v3.Simulator, Generic[Settings]):
         self.seconds = 0.0
         self.calls = 0
         self.step_s = 900
+        self.first_slot = 0
         self._children: dict[str, tuple[ChildKind, int]] = {}
 
     def child_kinds(self) -> Sequence[ChildKind]:
@@ -79,6 +88,9 @@ class SlotSimulator(mosaik_api_v3.Simulator, Generic[Settings]):
     def set_up(self, settings: Settings) -> None:
         """Take over the settings; `self.step_s` is known."""
         raise TypeError(f"{type(self).__name__} does not say how it is set up")
+
+    def recall(self, memory: Memory) -> None:
+        """Go on from what was remembered at the end of the slot before the first one."""
 
     def init(self, sid: str, time_resolution: float = 1.0, **sim_params: Any) -> Any:
         """Set up the simulator and return mosaik's meta data.
@@ -94,6 +106,7 @@ class SlotSimulator(mosaik_api_v3.Simulator, Generic[Settings]):
                 f"{time_resolution} s; create the World with time_resolution=1"
             )
         self.step_s = int(sim_params["step_s"])
+        self.first_slot = int(sim_params.get("first_slot", 0))
         self.set_up(sim_params["settings"])
         parent: dict[str, Any] = {
             "public": True,
@@ -133,11 +146,11 @@ class SlotSimulator(mosaik_api_v3.Simulator, Generic[Settings]):
     def step(self, time: int, inputs: dict[str, Any], max_advance: int) -> int:
         """Advance one slot and ask for the next."""
         started = perf_counter()
-        slot = time // self.step_s
-        self.advance(slot, inputs)
+        step = time // self.step_s
+        self.advance(self.first_slot + step, inputs)
         self.seconds += perf_counter() - started
         self.calls += 1
-        return (slot + 1) * self.step_s
+        return (step + 1) * self.step_s
 
     def get_data(self, outputs: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
         """Hand out what was asked for: messages and vectors, or single numbers of children."""
@@ -148,6 +161,11 @@ class SlotSimulator(mosaik_api_v3.Simulator, Generic[Settings]):
             return {a: self.outputs[a] for a in attributes if a in self.outputs}
         kind, position = self._children[entity]
         return {a: float(self.vector(kind.outputs[a])[position]) for a in attributes}
+
+    @staticmethod
+    def ends_block(slot: int) -> bool:
+        """Whether a slot is the last of its block."""
+        return (slot + 1) % SLOTS_PER_BLOCK == 0
 
     def vector(self, name: str) -> Any:
         """Return the vector that children's attributes are read from."""

@@ -15,7 +15,7 @@ from tricell.simulators.battery_orders import BatterySlot, BatteryStrategy, Know
 from tricell.simulators.look_ahead import LookAhead, RunPlan
 from tricell.simulators.messages import StorageNow
 from tricell.simulators.population import Batteries, IntArray
-from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
+from tricell.simulators.slot_simulator import ChildKind, Memory, SlotSimulator
 
 Floats = NDArray[np.float64]
 
@@ -152,6 +152,10 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         """One child per battery."""
         outputs = {"soc_kwh": "soc_kwh", "p_kw": "p_kw"}
         return (ChildKind("Battery", "battery", self._names, outputs),)
+
+    def recall(self, memory: Memory) -> None:
+        """Go on with the energy that was stored at the start of the slot before."""
+        self._soc_kwh = memory["soc_kwh"]
 
     def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
         """Carry out the last set-points, then bid for this slot."""
