@@ -1,0 +1,116 @@
+"""Checking a results file against the layout, and telling all that deviates.
+
+Examples
+--------
+::
+
+    checked = validate("week.h5")
+    for deviation in checked.deviations:
+        print(deviation)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from tricell.results import layout
+from tricell.results.deviations import UNUSABLE, Deviation, DeviationKind
+from tricell.results.reader import open_results
+from tricell.results.structure_checks import check_structure
+from tricell.results.usable_file import UsableFile
+from tricell.results.value_checks import check_values
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """What there was to check."""
+
+    slots: int
+    groups: int
+    datasets: int
+    values: int
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the check of a file found.
+
+    Attributes
+    ----------
+    path
+        The file.
+    schema_version
+        The version of the layout that the file says it follows.
+    status
+        Status of the run.
+    deviations
+        All deviations; none if the file follows the layout.
+    notes
+        What this program does not know in a file of a higher minor version, where that is no
+        deviation.
+    size
+        What there was to check.
+    """
+
+    path: Path
+    schema_version: str
+    status: str
+    deviations: tuple[Deviation, ...]
+    notes: tuple[Deviation, ...]
+    size: FileSize
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the file follows the layout."""
+        return not self.deviations
+
+
+def validate(path: Path | str) -> Validation:
+    """Check a results file, or a run that still goes on, against the layout.
+
+    All groups, datasets and attributes are looked at and all values are read, in blocks.
+
+    Raises
+    ------
+    ResultsError
+        If there is no such file or if it is no results file that this program knows; see
+        `tricell.results.reader.open_results`.
+    """
+    with open_results(path) as results, results.reading("the structure of the file"):
+        file = results._file
+        version = str(file.attrs["schema_version"])
+        found = list(check_structure(file))
+        unusable = {each.path for each in found if each.kind in UNUSABLE}
+        found += check_values(UsableFile(file, unusable))
+        notes = [e for e in found if e.kind is DeviationKind.UNKNOWN and _is_newer(version)]
+        return Validation(
+            path=results.path,
+            schema_version=version,
+            status=str(file.attrs.get("run_status", "")),
+            deviations=tuple(each for each in found if each not in notes),
+            notes=tuple(notes),
+            size=_size(file),
+        )
+
+
+def _is_newer(version: str) -> bool:
+    """Whether the file is of a higher minor version than this program's layout."""
+    minors = [text.split(".")[1:2] for text in (version, layout.SCHEMA_VERSION)]
+    theirs, ours = (int(each[0]) if each and each[0].isdecimal() else 0 for each in minors)
+    return theirs > ours
+
+
+def _size(file: h5py.File) -> FileSize:
+    sizes: list[int | None] = []
+
+    def count(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        sizes.append(item.size if isinstance(item, h5py.Dataset) else None)
+
+    file.visititems(count)
+    datasets = [size for size in sizes if size is not None]
+    clock = file.get(layout.series_path(layout.SLOT, layout.TIME.name))
+    slots = clock.size if isinstance(clock, h5py.Dataset) else 0
+    return FileSize(slots, len(sizes) - len(datasets), len(datasets), sum(datasets))
