@@ -1,10 +1,13 @@
 """Writes the reference pages from the code that they describe; a hook of MkDocs.
 
 A page holds a marker such as ``<!-- reference: scenario -->``; the build puts the tables there. So
-the pages cannot say anything else than `tricell.scenarios.schema`, `tricell.results.layout`,
-`tricell.errors`, `tricell.markets.mechanism_registry`, `tricell.markets.charge_registry` and
+the pages cannot say anything else than `tricell.scenarios.schema`, `tricell.errors`,
+`tricell.markets.mechanism_registry`, `tricell.markets.charge_registry` and
 `tricell.markets.charge_preset` do. The pages at the top of the repository are shown beside those of
 ``docs``.
+
+The page of the results file is whole without a build: ``python docs/reference_pages.py`` writes its
+tables anew from `tricell.results.layout`.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from tricell.markets.mechanism_registry import KnownMechanism, known_mechanisms
 from tricell.markets.metered_power import PowerCharge
 from tricell.markets.section_14a import module_3_prices
 from tricell.markets.time_windows import Window
-from tricell.results import layout
+from tricell.results import layout_text
 from tricell.scenarios.charge_choice import PresetEntry
 from tricell.scenarios.field_guide import FieldGuide
 from tricell.scenarios.mechanism_choice import parameter_lines
@@ -33,6 +36,7 @@ from tricell.scenarios.mechanism_screen import guarantee_words
 from tricell.scenarios.schema import json_schema
 
 ROOT = Path(__file__).parents[1]
+RESULTS_FILE_PAGE = Path(__file__).with_name("results_file.md")
 SHOWN_FROM_THE_TOP = {"ARCHITECTURE.md": "architecture.md", "CHANGELOG.md": "changelog.md"}
 
 FieldPath = tuple[str | int, ...]
@@ -50,25 +54,6 @@ def scenario_reference() -> str:
     del schema["anyOf"]  # `extends` or all that is required: no matter for a list of fields
     guide = FieldGuide(schema)
     return "\n".join(_section(guide, (), {}))
-
-
-def results_reference() -> str:
-    """Return all groups, tables and attributes of a results file, from its layout."""
-    parts = ["## Time series", ""]
-    for group in layout.SERIES.values():
-        shape = "`(time,)`" if group.name == layout.SLOT else f"`(time, {group.name})`"
-        parts += [f"### `{layout.series_path(group.name)}`", "", f"{group.meaning}; {shape}", ""]
-        parts += _variables(group.variables)
-    parts += ["## Tables", ""]
-    for table in layout.TABLES.values():
-        parts += [f"### `{layout.table_path(table.name)}`", "", table.meaning, ""]
-        parts += _variables(table.columns)
-    parts += ["## Texts and attributes", ""]
-    texts = [(f"`{layout.meta_path(name)}`", meaning) for name, meaning in layout.META.items()]
-    parts += _table(("text", "meaning"), texts)
-    attributes = [(f"`{each.name}`", each.meaning) for each in layout.ROOT_ATTRIBUTES]
-    parts += _table(("attribute of `/`", "meaning"), attributes)
-    return "\n".join(parts)
 
 
 def errors_reference() -> str:
@@ -141,7 +126,6 @@ REFERENCES = {
     "operators": operators_reference,
     "mechanisms": mechanisms_reference,
     "scenario": scenario_reference,
-    "results": results_reference,
     "errors": errors_reference,
 }
 
@@ -316,15 +300,6 @@ def _title(path: FieldPath, data: Any) -> str:
     return f"`{text}`" + (f", kind `{data['kind']}`" if "kind" in data else "")
 
 
-def _variables(variables: Iterable[layout.Variable]) -> Iterator[str]:
-    rows = []
-    for variable in variables:
-        codes = "; ".join(f"{f.value} = {f.word}: {f.meaning}" for f in variable.flags)
-        meaning = variable.meaning + (f" ({codes})" if codes else "")
-        rows.append((f"`{variable.name}`", variable.dtype, variable.unit, meaning))
-    return _table(("name", "type", "unit", "meaning"), rows)
-
-
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     yield from (_row(header), _row(("---",) * len(header)))
     yield from (_row(row) for row in rows)
@@ -341,3 +316,13 @@ def _errors(kind: type[Exception], depth: int) -> Iterator[str]:
     for each in kind.__subclasses__():
         if each.__module__ == tricell.errors.__name__:
             yield from _errors(each, depth + 1)
+
+
+def write_results_file_page() -> None:
+    """Write the parts of the page of the results file that say what its layout is."""
+    text = RESULTS_FILE_PAGE.read_text(encoding="utf-8")
+    RESULTS_FILE_PAGE.write_text(layout_text.filled(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_results_file_page()

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tricell.results.layout_text import filled
 from tricell.scenarios.command_line import app
 
 ROOT = Path(__file__).parents[1]
@@ -170,14 +171,19 @@ def test_no_page_is_missing_from_the_navigation() -> None:
         assert page.name in navigation, f"mkdocs.yml does not show docs/{page.name}"
 
 
-def test_generated_reference_pages_name_every_field_group_and_error() -> None:
+def test_generated_reference_pages_name_every_field_and_error() -> None:
     generated = import_generator()
-    scenario, results = generated.scenario_reference(), generated.results_reference()
+    scenario = generated.scenario_reference()
     for field_name in ("step_minutes", "lv_per_mv", "sell_quantile", "timeout_s", "time_shifted"):
         assert f"`{field_name}`" in scenario
-    for name in ("vm_min_bus", "p_curtailed", "no_trading_total", "scenario_sha256"):
-        assert f"`{name}`" in results
     assert "PowerFlowError" in generated.errors_reference()
+
+
+def test_the_page_of_the_results_file_says_what_the_layout_says() -> None:
+    text = (DOCS / "results_file.md").read_text(encoding="utf-8")
+    assert filled(text) == text, "write it anew: python docs/reference_pages.py"
+    for name in ("vm_min_bus", "p_curtailed", "no_trading_total", "scenario_sha256", "scope_kind"):
+        assert f"| `{name}` |" in text
 
 
 def import_generator() -> Any:

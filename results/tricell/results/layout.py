@@ -276,7 +276,7 @@ def _all_required(variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
     return tuple(replace(variable, required=True) for variable in variables)
 
 
-TIME = Variable("time", "i8", TIME_UNIT, "start of the interval, UTC")
+TIME = Variable("time", "i8", TIME_UNIT, "start of the interval, UTC", required=True)
 
 _NO_ROW: Outside = ((NO_ROW, "none"),)
 _PARTIES_OF_TRADE: Outside = ((RETAILER_ROW, "the retailer"), (POOL_ROW, "the area's pool"))
@@ -750,14 +750,16 @@ ROOT_ATTRIBUTES = (
     Attribute("currency", "currency of all money", allowed=(CURRENCY,)),
     Attribute("sign_convention", "what a positive power means", allowed=(SIGN_CONVENTION,)),
 )
-GROUP_ATTRIBUTES = (Attribute("long_name", "what the group holds", required="series, tables"),)
+GROUP_ATTRIBUTES = (Attribute("long_name", "what the group holds", required="series and tables"),)
 DATASET_ATTRIBUTES = (
     Attribute("long_name", "what the values mean"),
-    Attribute("units", "unit of the values, UDUNITS-like; 1 for plain numbers", required="numbers"),
-    Attribute("calendar", "calendar of the times", required="times", allowed=(TIME_CALENDAR,)),
-    Attribute("_FillValue", "stands for a gap: NaN", "that of the dataset", required="floats"),
-    Attribute("flag_values", "codes that occur", "that of the dataset", required="codes"),
-    Attribute("flag_meanings", "a word for each code, separated by blanks", required="codes"),
+    Attribute(
+        "units", "unit of the values, UDUNITS-like; 1 for plain numbers", required="for numbers"
+    ),
+    Attribute("calendar", "calendar of the times", required="for times", allowed=(TIME_CALENDAR,)),
+    Attribute("_FillValue", "stands for a gap: NaN", "that of the dataset", required="for floats"),
+    Attribute("flag_values", "all codes", "that of the dataset", required="for codes"),
+    Attribute("flag_meanings", "a word for each code, separated by blanks", required="for codes"),
 )
 """What a dataset has beside the attributes of HDF5's dimension scales."""
 

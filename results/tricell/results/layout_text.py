@@ -134,13 +134,12 @@ def _columns(table: layout.Table) -> tuple[layout.Variable, ...]:
 
 
 def _variable_row(variable: layout.Variable, dimensions: tuple[str, ...]) -> tuple[str, ...]:
-    required = "yes" if variable.required or variable == layout.TIME else "no"
     return (
         f"`{variable.name}`",
         f"`{variable.dtype}`",
         variable.unit,
         ", ".join(dimensions),
-        required,
+        "yes" if variable.required else "no",
         _meaning(variable),
     )
 
@@ -150,15 +149,15 @@ def _meaning(variable: layout.Variable) -> str:
     parts = [variable.meaning]
     codes = [f"{flag.value} = `{flag.word}`: {flag.meaning}" for flag in variable.flags]
     if codes:
-        parts.append("; ".join(codes))
+        parts.append(", ".join(codes))
     if variable.words:
         parts.append("one of: " + ", ".join(f"`{word}`" for word in variable.words))
-    if variable.points_to:
-        what = "ids" if variable.dtype == "str" else "rows, counted from 0,"
-        parts.append(f"{what} of `{layout.table_path(variable.points_to)}`")
-        if variable.dtype != "str":
-            parts += [f"{value} = {meaning}" for value, meaning in variable.outside]
-    return ". ".join(parts)
+    if variable.points_to and variable.dtype == "str":
+        parts.append(f"an id of `{layout.table_path(variable.points_to)}`")
+    told = [f"{value} = {meaning}" for value, meaning in variable.outside if value != ""]
+    if told and "-1 =" not in variable.meaning:
+        parts.append(", ".join(told))
+    return "; ".join(parts)
 
 
 def _attribute_row(attribute: layout.Attribute) -> tuple[str, ...]:
@@ -215,7 +214,7 @@ def _variable(variable: layout.Variable, dimensions: tuple[str, ...]) -> dict[st
         "type": variable.dtype,
         "unit": variable.unit,
         "dimensions": list(dimensions),
-        "required": variable.required or variable == layout.TIME,
+        "required": variable.required,
         "meaning": variable.meaning,
     }
     if variable.flags:
