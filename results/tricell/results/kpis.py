@@ -15,7 +15,7 @@ Sources
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -30,6 +30,12 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def _floats(values: ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float64)
+
+
+def _known(values: ArrayLike) -> Floats:
+    """Give the values that are not NaN, in one dimension."""
+    floats = _floats(values).ravel()
+    return floats[~np.isnan(floats)]
 
 
 def community_net(load_kwh: ArrayLike, generation_kwh: ArrayLike) -> Floats:
@@ -50,6 +56,25 @@ def shared_energy(load_kwh: ArrayLike, generation_kwh: ArrayLike) -> Floats:
     return shared
 
 
+def imported(net_kwh: ArrayLike) -> float | None:
+    """Energy taken from outside, sum max(N, 0), kWh; None without a known slot.
+
+    Examples
+    --------
+    >>> imported([1.0, -2.0, float("nan")])
+    1.0
+    >>> imported([float("nan")]) is None
+    True
+    """
+    net = _known(net_kwh)
+    return float(np.maximum(net, 0.0).sum()) if net.size else None
+
+
+def exported(net_kwh: ArrayLike) -> float | None:
+    """Energy given to the outside, sum max(-N, 0), kWh; None without a known slot."""
+    return imported(-_floats(net_kwh))
+
+
 def self_sufficiency(net_kwh: ArrayLike, load_kwh: ArrayLike) -> float | None:
     """Share of the load that is not imported, 1 - sum max(N, 0) / sum load [1]_.
 
@@ -67,20 +92,65 @@ def self_sufficiency(net_kwh: ArrayLike, load_kwh: ArrayLike) -> float | None:
     >>> self_sufficiency([0.0], [0.0]) is None
     True
     """
-    imported = _ratio(np.maximum(_floats(net_kwh), 0.0).sum(), _floats(load_kwh).sum())
-    return None if imported is None else 1.0 - imported
+    return remaining_share(imported(net_kwh), _floats(load_kwh).sum())
 
 
 def self_consumption(net_kwh: ArrayLike, generation_kwh: ArrayLike) -> float | None:
     """Share of the generation that is not exported, 1 - sum max(-N, 0) / sum generation."""
-    exported = _ratio(np.maximum(-_floats(net_kwh), 0.0).sum(), _floats(generation_kwh).sum())
-    return None if exported is None else 1.0 - exported
+    return remaining_share(exported(net_kwh), _floats(generation_kwh).sum())
+
+
+def remaining_share(part: float | None, whole: float | None) -> float | None:
+    """Share that is left of a whole, 1 - part / whole; None unless the whole is above 0.
+
+    Self-sufficiency from an import and a load, self-consumption from an export and a generation,
+    where only sums over the slots are at hand.
+
+    Examples
+    --------
+    >>> remaining_share(1.0, 4.0)
+    0.75
+    >>> remaining_share(1.0, 0.0) is None
+    True
+    """
+    if part is None or whole is None:
+        return None
+    taken = _ratio(part, whole)
+    return None if taken is None else 1.0 - taken
+
+
+def peak(net_kw: ArrayLike) -> float | None:
+    """Highest import, max_t max(N, 0), kW; 0 for who only exports, None without a known slot."""
+    net = _known(net_kw)
+    return float(max(net.max(), 0.0)) if net.size else None
+
+
+def reduction(value: float | None, reference: float | None) -> float | None:
+    """Reduction against a reference, 1 - value / reference; None unless that is above 0.
+
+    Examples
+    --------
+    >>> reduction(75.0, 100.0)
+    0.25
+    """
+    return remaining_share(value, reference)
 
 
 def peak_to_average_ratio(net_kwh: ArrayLike) -> float | None:
     """Peak over mean of the net demand, max N / mean N; None unless the mean is an import."""
-    net = _floats(net_kwh)
-    return _ratio(net.max(), net.mean()) if net.size else None
+    net = _known(net_kwh)
+    return peak_over_mean(net.max(), net.mean()) if net.size else None
+
+
+def peak_over_mean(highest: float, mean: float) -> float | None:
+    """Peak over mean, max N / mean N, where only these two are at hand; None if the mean is <= 0.
+
+    Examples
+    --------
+    >>> peak_over_mean(3.0, 2.0)
+    1.5
+    """
+    return _ratio(highest, mean)
 
 
 def share_ratio(shared_kwh: ArrayLike, load_kwh: ArrayLike) -> float | None:
@@ -96,30 +166,47 @@ def loss_ratio(loss_kwh: float, imports_kwh: float, generation_kwh: float) -> fl
 def voltage_violation_rate(
     vm_pu: ArrayLike, vm_min_pu: ArrayLike, vm_max_pu: ArrayLike
 ) -> float | None:
-    """Share of the bus-slots whose voltage is outside its limits.
+    """Share of the known bus-slots whose voltage is outside its limits.
 
     The limits may be numbers or arrays that broadcast against the voltages; a voltage on its
-    limit is inside.
+    limit is inside, an unknown one (NaN) does not count.
     """
     voltage = _floats(vm_pu)
     outside = (voltage < _floats(vm_min_pu)) | (voltage > _floats(vm_max_pu))
-    return float(outside.mean()) if voltage.size else None
+    return violation_share(int(outside.sum()), int((~np.isnan(voltage)).sum()))
+
+
+def violation_share(outside: int, known: int) -> float | None:
+    """Bus-slots outside their limits over all that are known; None if none is.
+
+    Examples
+    --------
+    >>> violation_share(1, 4)
+    0.25
+    """
+    return _ratio(outside, known)
 
 
 def voltage_violation_depth_pu(
     vm_pu: ArrayLike, vm_min_pu: ArrayLike, vm_max_pu: ArrayLike
 ) -> float | None:
-    """Largest distance of a voltage to its limits, pu; 0 if all are inside."""
+    """Largest distance of a voltage to its limits, pu; 0 if all are inside, None if unknown."""
     voltage = _floats(vm_pu)
-    depth = np.maximum(_floats(vm_min_pu) - voltage, voltage - _floats(vm_max_pu))
-    return float(np.maximum(depth, 0.0).max()) if voltage.size else None
+    depth = _known(np.maximum(_floats(vm_min_pu) - voltage, voltage - _floats(vm_max_pu)))
+    return float(max(depth.max(), 0.0)) if depth.size else None
 
 
 def overload_hours(
     loading_percent: ArrayLike, limit_percent: ArrayLike, slot_hours: float
-) -> float:
-    """Hours that elements are above their loading limit, summed over the elements."""
-    return float((_floats(loading_percent) > _floats(limit_percent)).sum() * slot_hours)
+) -> float | None:
+    """Hours that elements are above their loading limit, summed over the elements.
+
+    None without an element whose loading is known.
+    """
+    loading = _floats(loading_percent)
+    if np.isnan(loading).all():
+        return None
+    return float((loading > _floats(limit_percent)).sum() * slot_hours)
 
 
 def welfare(value_eur: ArrayLike, cost_eur: ArrayLike) -> float:
@@ -191,9 +278,106 @@ def equality(values: ArrayLike) -> float | None:
     return None if inequality is None else 1.0 - inequality
 
 
+def offered_energy(
+    traded_kwh: float, residual_kwh: float, unsold_kwh: float, unserved_kwh: float
+) -> float:
+    """Energy brought to a market, traded + (residual + unsold + unserved) / 2, kWh.
+
+    It is the mean of what is offered for sale and what is asked for: each traded kWh is one of
+    both, while what is handed on, left over or not served is one of either.
+
+    Examples
+    --------
+    >>> offered_energy(3.0, 1.0, 1.0, 0.0)
+    4.0
+    """
+    return traded_kwh + 0.5 * (residual_kwh + unsold_kwh + unserved_kwh)
+
+
 def liquidity(traded_kwh: float, offered_kwh: float) -> float | None:
     """Traded over offered energy."""
     return _ratio(traded_kwh, offered_kwh)
+
+
+def unit_price(paid_eur: float, bought_kwh: float) -> float | None:
+    """Price of a kWh, all in: what is paid over the energy bought, EUR/kWh; None if none is.
+
+    Examples
+    --------
+    >>> unit_price(3.0, 10.0)
+    0.3
+    """
+    return _ratio(paid_eur, bought_kwh)
+
+
+def mean_price(price: ArrayLike) -> float | None:
+    """Mean of a price over its known slots, EUR/kWh."""
+    known = _known(price)
+    return float(known.mean()) if known.size else None
+
+
+def price_band(price: ArrayLike) -> float | None:
+    """Strength of a price signal: its highest less its lowest value, EUR/kWh."""
+    known = _known(price)
+    return float(known.max() - known.min()) if known.size else None
+
+
+def price_of_trades(traded_kwh: ArrayLike, price: ArrayLike) -> float | None:
+    """Mean price weighted by the traded energy, sum E p / sum E, EUR/kWh; None without trade.
+
+    Examples
+    --------
+    >>> round(price_of_trades([1.0, 3.0], [0.2, 0.1]), 3)
+    0.125
+    """
+    energy, prices = _floats(traded_kwh), _floats(price)
+    traded = np.where(np.isnan(prices), 0.0, np.nan_to_num(energy))
+    return _ratio(float(traded @ np.nan_to_num(prices)), traded.sum())
+
+
+def component_share(component_eur: float, total_eur: float) -> float | None:
+    """Share of a component in a bill; None unless the bill is to be paid."""
+    return _ratio(component_eur, total_eur)
+
+
+def share_of(codes: ArrayLike, wanted: Sequence[int]) -> float | None:
+    """Share of the slots that carry one of some codes, such as verdicts; None without slots.
+
+    Examples
+    --------
+    >>> share_of([0, 1, 2, 0], (0, 1))
+    0.75
+    """
+    told = np.asarray(codes)
+    return float(np.isin(told, wanted).mean()) if told.size else None
+
+
+def welfare_share(gain_eur: float, optimal_gain_eur: float) -> float | None:
+    """Gain from trade over that in the joint optimum of the same orders.
+
+    1 where all clear jointly (the optimum is then NaN), None where there was nothing to gain.
+
+    Examples
+    --------
+    >>> welfare_share(9.0, 10.0), welfare_share(float("nan"), float("nan"))
+    (0.9, 1.0)
+    """
+    return 1.0 if np.isnan(optimal_gain_eur) else _ratio(gain_eur, optimal_gain_eur)
+
+
+def settled_savings(saving_eur: ArrayLike, bill_eur: ArrayLike, tolerance: float = 1e-9) -> Floats:
+    """Take rounding errors out of savings: 0 below 1e-9 EUR and below 1e-9 of the bill.
+
+    The Gini coefficient is undefined where anybody loses; a rounding error is no loss.
+
+    Examples
+    --------
+    >>> settled_savings([-7e-15, 0.5], [-35.4, 2.0])
+    array([0. , 0.5])
+    """
+    savings = _floats(saving_eur)
+    residue = tolerance * np.maximum(np.abs(_floats(bill_eur)), 1.0)
+    return np.where(np.abs(savings) <= residue, 0.0, savings)
 
 
 def charge_recovery(revenue_eur: float, cost_eur: float) -> float | None:
@@ -222,13 +406,23 @@ def willingness(savings_eur: ArrayLike, tolerance_eur: float = 1e-9) -> float | 
 def energy_balance(net_kwh: ArrayLike) -> float | None:
     """Balance inside the community, 1 - sum |N| / sum |n|, from n (agents, slots) [1]_."""
     net = _floats(net_kwh)
-    unbalanced = _ratio(np.abs(net.sum(axis=0)).sum(), np.abs(net).sum())
-    return None if unbalanced is None else 1.0 - unbalanced
+    return balanced_share(np.abs(net.sum(axis=0)).sum(), np.abs(net).sum())
+
+
+def balanced_share(together_kwh: float, apart_kwh: float) -> float | None:
+    """Energy balance from its two sums, 1 - sum |N| / sum |n|; None where nobody has any n.
+
+    Examples
+    --------
+    >>> balanced_share(1.0, 5.0)
+    0.8
+    """
+    return remaining_share(together_kwh, apart_kwh)
 
 
 def flatness(net_kwh: ArrayLike) -> float | None:
     """Flatness of the exchange with the grid, mean |N| / max |N| [1]_."""
-    net = np.abs(_floats(net_kwh))
+    net = np.abs(_known(net_kwh))
     return _ratio(net.mean(), net.max()) if net.size else None
 
 
