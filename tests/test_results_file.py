@@ -246,7 +246,7 @@ def test_any_numbers_and_texts_survive(
 def test_chunks_packed_outside_hdf5_read_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agents: int
 ) -> None:
-    monkeypatch.setattr("tricell.results.writer.fast_deflate", lambda: zlib.compress)
+    monkeypatch.setattr("tricell.results.segments.fast_deflate", lambda: zlib.compress)
     many = {
         "agent": {
             "agent": [f"a{i}" for i in range(agents)],
@@ -367,13 +367,13 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten_either(tmp_path: Path)
         with pytest.raises(ResultsError, match="appeared while the run went on"):
             writer.finish()
     assert path.read_text() == "another run"
-    with open_results(part_path(path)) as kept:
+    with open_results(part_path(path) / "joined.h5") as kept:
         assert kept.status == "complete"
 
 
 def test_an_unfinished_file_of_another_run_is_not_overwritten(tmp_path: Path) -> None:
     part_path(tmp_path / "run.h5").write_text("half a run")
-    with pytest.raises(ResultsError, match=r"run\.h5\.part exists"):
+    with pytest.raises(ResultsError, match=r"run\.h5\.part exists and is no folder of a run"):
         check_output(tmp_path / "run.h5")
     check_output(tmp_path / "run.h5", force=True)
 
@@ -405,7 +405,7 @@ def test_a_failed_run_leaves_a_readable_file_that_says_so(tmp_path: Path) -> Non
         assert kept.status == "failed"
         assert kept.attrs["failure_message"] == "the simulator Charger-0 died"
         assert len(kept.frame("agent", "p_net")) == 50
-    assert not part_path(path).exists()
+    assert part_path(path).is_dir(), "the run can be gone on with"
 
 
 def test_a_run_that_lacks_slots_is_not_complete(tmp_path: Path) -> None:

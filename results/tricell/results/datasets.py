@@ -6,7 +6,7 @@ Everything here works on an open h5py file and knows nothing about a run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import h5py
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tricell.errors import ResultsError
 from tricell.results import layout
-from tricell.results.packing import Deflate, append_chunks
+from tricell.results.packing import Deflate, write_chunks
 
 Columns: TypeAlias = Mapping[str, Any]
 """Column name -> array, or sequence of numbers, texts or instants; None is a gap."""
@@ -124,7 +124,8 @@ def create_axis(
     group: h5py.Group, variable: layout.Variable, values: Column, *, grows: bool = False
 ) -> h5py.Dataset:
     """Write the coordinates of an axis as a dimension scale."""
-    axis = _create(group, variable, values, (layout.ROWS_PER_CHUNK,) if grows else None, None)
+    chunk = (layout.ROWS_PER_CHUNK,) if grows else None
+    axis = _create(group, variable, values.shape, chunk, None, values=values)
     axis.make_scale(variable.name)
     return axis
 
@@ -132,68 +133,93 @@ def create_axis(
 def create_series(
     group: h5py.Group, variable: layout.Variable, axes: Sequence[h5py.Dataset], gzip_level: int
 ) -> h5py.Dataset:
-    """Create an empty variable of shape (0,) or (0, entities) that grows in time."""
-    entities = axes[1].size if len(axes) > 1 else None
-    shape = (0,) if entities is None else (0, entities)
-    empty = np.empty(shape, variable.dtype)
-    series = _create(group, variable, empty, layout.chunk_shape(entities), gzip_level)
-    _attach(series, axes)
+    """Create a variable of shape (times,) or (times, entities) without values."""
+    shape = tuple(axis.size for axis in axes)
+    chunk = layout.chunk_shape(*shape[1:])
+    series = _create(group, variable, shape, chunk, gzip_level)
+    attach(series, axes)
     return series
 
 
 def create_table(
-    parent: h5py.Group,
-    table: layout.Table,
-    columns: Mapping[str, Column],
-    gzip_level: int,
-    *,
-    grows: bool = False,
+    parent: h5py.Group, table: layout.Table, columns: Mapping[str, Column], gzip_level: int
 ) -> h5py.Group:
     """Write a table of checked columns with its axis."""
-    group = parent.create_group(table.name, track_order=True)
-    group.attrs["long_name"] = table.meaning
+    group = create_table_group(parent, table)
     id_column = table.column(table.axis)
-    if id_column is not None:
-        axis = create_axis(group, id_column, columns[table.axis])
-    else:
-        rows = np.arange(next(iter(columns.values())).size, dtype=np.int64)
-        row_number = layout.Variable(table.axis, "i8", "1", "row number")
-        axis = create_axis(group, row_number, rows, grows=grows)
-    chunk = (ROWS_PER_TABLE_CHUNK,) if grows else None
+    rows = np.arange(next(iter(columns.values())).size, dtype=np.int64)
+    values = rows if id_column is None else columns[table.axis]
+    axis = create_axis(group, id_column or row_number(table), values)
     for column in table.columns:
         if column.name in columns and column.name != table.axis:
             values = columns[column.name]
-            _attach(_create(group, column, values, chunk, gzip_level), [axis])
+            chunk: Literal[True] | None = None if column.dtype == "str" or not values.size else True
+            created = _create(group, column, values.shape, chunk, gzip_level, values=values)
+            attach(created, [axis])
     return group
+
+
+def create_growing_table(
+    parent: h5py.Group, table: layout.Table, columns: Iterable[str], rows: int, gzip_level: int
+) -> h5py.Group:
+    """Create a table of numbers with its row numbers and without values."""
+    group = create_table_group(parent, table)
+    chunk = (ROWS_PER_TABLE_CHUNK,)
+    axis = _create(group, row_number(table), (rows,), chunk, gzip_level)
+    axis.make_scale(table.axis)
+    for column in growing_columns(table, columns):
+        attach(_create(group, column, (rows,), chunk, gzip_level), [axis])
+    return group
+
+
+def create_table_group(parent: h5py.Group, table: layout.Table) -> h5py.Group:
+    """Create the group of a table."""
+    group = parent.create_group(table.name, track_order=True)
+    group.attrs["long_name"] = table.meaning
+    return group
+
+
+def growing_columns(table: layout.Table, columns: Iterable[str]) -> list[layout.Variable]:
+    """Give the named columns in the order of the layout, without the row numbers."""
+    names = set(columns) - {table.axis}
+    return [column for column in table.columns if column.name in names]
+
+
+def row_number(table: layout.Table) -> layout.Variable:
+    """Describe the axis of a table that has no ids."""
+    return layout.Variable(table.axis, "i8", "1", "row number")
 
 
 def _create(
     group: h5py.Group,
     variable: layout.Variable,
-    values: Column,
-    chunk: tuple[int, ...] | None,
+    shape: tuple[int, ...],
+    chunk: tuple[int, ...] | Literal[True] | None,
     gzip_level: int | None,
+    *,
+    values: Column | None = None,
 ) -> h5py.Dataset:
-    is_text = variable.dtype == "str"
-    packed = not is_text and gzip_level is not None and (chunk is not None or values.size > 0)
+    """Create a dataset: one with a given chunk can grow, one with any chunk is packed."""
     packing: dict[str, Any] = {}
-    if packed:
+    if chunk is not None and gzip_level is not None:
         packing = {"compression": "gzip", "compression_opts": gzip_level, "shuffle": True}
     dataset = group.create_dataset(
         variable.name,
+        shape,
+        TEXT if variable.dtype == "str" else variable.dtype,
         data=values,
-        dtype=TEXT if is_text else variable.dtype,
-        chunks=chunk if chunk is not None else (True if packed else None),
-        maxshape=(None, *values.shape[1:]) if chunk is not None else None,
+        chunks=chunk,
+        maxshape=(None, *shape[1:]) if isinstance(chunk, tuple) else None,
         fillvalue=np.nan if variable.is_float else None,
         track_order=True,
         **packing,
     )
-    _describe(dataset, variable)
+    describe(dataset, variable)
     return dataset
 
 
-def _describe(dataset: h5py.Dataset, variable: layout.Variable) -> None:
+def describe(dataset: h5py.Dataset, variable: layout.Variable) -> None:
+    """Write what the layout says about a dataset as its attributes."""
     attributes = dataset.attrs
     attributes["long_name"] = variable.meaning
     if variable.unit:
@@ -208,17 +234,24 @@ def _describe(dataset: h5py.Dataset, variable: layout.Variable) -> None:
         attributes["flag_meanings"] = " ".join(flag.word for flag in variable.flags)
 
 
-def _attach(dataset: h5py.Dataset, axes: Sequence[h5py.Dataset]) -> None:
+def attach(dataset: h5py.Dataset, axes: Sequence[h5py.Dataset]) -> None:
+    """Attach the scale of each dimension."""
     for number, axis in enumerate(axes):
         dataset.dims[number].attach_scale(axis)
 
 
-def append(dataset: h5py.Dataset, rows: Column, deflate: Deflate | None = None) -> None:
-    """Add rows at the end of a growing dataset; whole chunks are packed by `deflate` if given."""
+def write_rows(
+    dataset: h5py.Dataset, first: int, rows: Column, deflate: Deflate | None = None
+) -> None:
+    """Write rows from a row on, of a dataset that grows as needed; again if they are there.
+
+    Whole chunks are packed by `deflate` if given.
+    """
+    end = first + rows.shape[0]
+    if dataset.shape[0] < end:
+        dataset.resize(end, axis=0)
     height = dataset.chunks[0]
-    if deflate is not None and dataset.shape[0] % height == 0 and rows.shape[0] == height:
-        append_chunks(dataset, rows, deflate)
-        return
-    end = dataset.shape[0] + rows.shape[0]
-    dataset.resize(end, axis=0)
-    dataset[end - rows.shape[0] :] = rows
+    if deflate is not None and first % height == 0 and rows.shape[0] % height == 0:
+        write_chunks(dataset, first, rows, deflate)
+    elif rows.shape[0]:
+        dataset[first:end] = rows

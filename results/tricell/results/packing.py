@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from typing import Any, TypeAlias
 
 import h5py
@@ -41,13 +42,11 @@ def shuffled(block: NDArray[Any]) -> bytes:
     return octets.T.tobytes()
 
 
-def append_chunks(dataset: h5py.Dataset, rows: NDArray[Any], deflate: Deflate) -> None:
-    """Add rows at the end of a shuffled and gzipped dataset, chunk by chunk.
+def write_chunks(dataset: h5py.Dataset, start: int, rows: NDArray[Any], deflate: Deflate) -> None:
+    """Write rows of a shuffled and gzipped dataset that has room for them, chunk by chunk.
 
-    The rows must fill chunks: the dataset ends, and goes on, at a multiple of the chunk's rows.
+    The rows must fill chunks: they begin and end at a multiple of the chunk's rows.
     """
-    start = dataset.shape[0]
-    dataset.resize(start + rows.shape[0], axis=0)
     height, *width = dataset.chunks
     for first in range(0, rows.shape[0], height):
         day = rows[first : first + height]
@@ -62,3 +61,14 @@ def append_chunks(dataset: h5py.Dataset, rows: NDArray[Any], deflate: Deflate) -
 def _padded(block: NDArray[Any], width: int) -> NDArray[Any]:
     missing = width - block.shape[1]
     return np.pad(block, ((0, 0), (0, missing))) if missing else block
+
+
+def copy_chunks(source: h5py.Dataset, target: h5py.Dataset, first: int) -> None:
+    """Copy all rows of a dataset to those from `first` on of another, still packed.
+
+    Both have the same chunks and filters, and `first` is a multiple of the chunk's rows.
+    """
+    grid = (range(0, size, step) for size, step in zip(source.shape, source.chunks, strict=True))
+    for row, *left in product(*grid):
+        mask, packed = source.id.read_direct_chunk((row, *left))
+        target.id.write_direct_chunk((first + row, *left), packed, mask)

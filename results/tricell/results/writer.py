@@ -1,43 +1,56 @@
-"""Writing a results file while a run goes on.
+"""Writing a results file while a run goes on, so that a crash loses little of it.
 
-Slots come in blocks of any length; a day is written at once. The file is called
-`<name>.part` until `ResultsWriter.finish` renames it, and nothing is on the disk before the
-first slot is there.
+The run lies in a folder, see `tricell.results.run_folder`: a checkpoint ends a segment, and with
+it all that was computed can be read and gone on with. At the end the segments become one file.
+Nothing is on the disk before `ResultsWriter.begin`, and nothing stays of a run without slots.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from tricell.errors import ResultsError
 from tricell.results import layout
-from tricell.results.datasets import (
-    Column,
-    Columns,
-    append,
-    checked_table,
-    create_axis,
-    create_series,
-    create_table,
-    epoch_seconds,
-    storable_text,
-)
+from tricell.results.datasets import Column, Columns, checked_table
 from tricell.results.disk_space import require_room
-from tricell.results.packing import fast_deflate
+from tricell.results.joining import (
+    ROOM_FOR_THE_END,
+    EntityColumns,
+    end_file,
+    join,
+    recorded_series,
+    recorded_tables,
+    rows_in,
+    series_ids,
+    write_master,
+)
+from tricell.results.run_folder import (
+    FILE_ERRORS,
+    HEADER,
+    JOINED,
+    RunFolder,
+    check_output,
+    clear_file_errors,
+    part_path,
+    publish,
+    sync,
+    sync_folder,
+    unfinished,
+)
+from tricell.results.run_header import RunHeader, begun, header_as_json, resumed
+from tricell.results.saved_memory import Memory, PackedMemory, pack_memory
+from tricell.results.saved_run import SavedRun
+from tricell.results.segments import OpenSegment, Recorded, Segment
+
+__all__ = ["ResultsWriter", "RunHeader", "SavedRun", "check_output", "part_path"]
 
 SlotValues: TypeAlias = Mapping[str, Mapping[str, NDArray[Any] | float]]
 """group -> variable -> one number per entity (a single number in the group `slot`)."""
@@ -45,85 +58,8 @@ SlotValues: TypeAlias = Mapping[str, Mapping[str, NDArray[Any] | float]]
 BlockValues: TypeAlias = Mapping[str, Mapping[str, NDArray[Any]]]
 """group -> variable -> array of shape (slots, entities), (slots,) in the group `slot`."""
 
-FILE_ERRORS = (OSError, RuntimeError)
-"""What h5py raises when the system refuses a write."""
-
-ROOM_FOR_THE_END = 2**21
-"""Bytes that are kept free on the disk so that a run can be ended properly."""
-
-
-@dataclass(frozen=True)
-class RunHeader:
-    """What is known about a run before it starts.
-
-    `start` is the start of the first slot (UTC), `provenance` anything that JSON can hold:
-    packages, inputs with version and licence, solver, machine.
-    """
-
-    run_id: str
-    scenario_yaml: str
-    random_seed: int
-    start: np.datetime64
-    number_of_slots: int
-    time_step_s: int = 900
-    time_zone_local: str = "UTC"
-    currency: str = "EUR"
-    provenance: Mapping[str, object] = field(default_factory=dict)
-    date_created: str = field(default_factory=lambda: datetime.now(UTC).isoformat("T", "seconds"))
-
-
-@dataclass(frozen=True)
-class _Series:
-    """A growing dataset and the rows of it that are not written yet."""
-
-    dataset: h5py.Dataset
-    buffer: NDArray[Any]
-
-
-_GroupPlan: TypeAlias = tuple[str, int, list[tuple[str, NDArray[Any]]]]
-
-
-def check_output(path: Path | str, *, force: bool = False) -> None:
-    """Refuse an output that exists or a folder that cannot be written, before a run starts.
-
-    Raises
-    ------
-    ResultsError
-        If the file, or its unfinished form, exists and `force` is not set, or if the folder is
-        missing or read-only.
-    """
-    target = Path(path)
-    part = part_path(target)
-    folder = target.absolute().parent
-    if not folder.is_dir():
-        raise ResultsError(f"{target}: the folder {folder} does not exist; create it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ResultsError(f"{target}: no permission to write in {folder}; choose another output")
-    if target.is_dir():
-        raise ResultsError(f"{target} is a folder; name a file in it, e.g. {target / 'run.h5'}")
-    if force:
-        return
-    if target.exists():
-        raise ResultsError(
-            f"{target} exists and is not overwritten; choose another output or use --force"
-        )
-    if part.exists():
-        raise ResultsError(
-            f"{part} exists: a run is writing it, or one was stopped and left it; "
-            f"choose another output, or use --force to replace it"
-        )
-
-
-def part_path(path: Path | str) -> Path:
-    """Give the name of a results file while it is being written.
-
-    Examples
-    --------
-    >>> part_path("out/week.h5").name
-    'week.h5.part'
-    """
-    target = Path(path)
-    return target.with_name(target.name + ".part")
+Derive: TypeAlias = Callable[[Path], Mapping[str, Columns]]
+"""Path of the joined file -> tables that are worked out from it."""
 
 
 class ResultsWriter:
@@ -139,7 +75,7 @@ class ResultsWriter:
         Tables of `layout.ENTITY_TABLES`: name -> column -> values. Their ids, in their order,
         are the axes of the time series.
     force
-        Replace an existing file.
+        Replace an existing file, and a stopped run of it.
     gzip_level
         1 (faster) to 4 (smaller); whole days of series are packed faster than level 1 where the
         package `isal` is installed.
@@ -160,28 +96,83 @@ class ResultsWriter:
         gzip_level: int = 4,
     ) -> None:
         check_output(path, force=force)
-        self.path = Path(path)
-        self.part_path = part_path(path)
-        self._header = header
         self._force = force
+        self._set_up(RunFolder(Path(path)), begun(header), _checked_entities(entities), gzip_level)
+
+    @classmethod
+    def resume(
+        cls,
+        saved: SavedRun,
+        entities: Mapping[str, Columns] | None = None,
+        *,
+        gzip_level: int = 4,
+    ) -> ResultsWriter:
+        """Give a writer that goes on behind the last checkpoint of a stopped run.
+
+        Parameters
+        ----------
+        saved
+            The stopped run; the writer takes over its lock.
+        entities
+            As for a new run; compared with what the run was begun with.
+
+        Raises
+        ------
+        ResultsError
+            If the tables of entities are not those of the run.
+        """
+        if entities is not None:
+            _refuse_other_entities(_checked_entities(entities), saved)
+        writer = cls.__new__(cls)
+        writer._force = False
+        header = resumed(saved.header, saved.slots_saved)
+        writer._set_up(saved.hand_over(), header, saved.entities, gzip_level)
+        writer._saved = saved
+        writer._segments = list(saved.segments)
+        writer._taken = saved.slots_saved
+        writer._columns = {
+            name: set(columns) for name, columns in recorded_tables(saved.segments).items()
+        }
+        return writer
+
+    def _set_up(
+        self,
+        folder: RunFolder,
+        header: RunHeader,
+        entities: dict[str, dict[str, Column]],
+        gzip_level: int,
+    ) -> None:
+        self.path = folder.output
+        self.part_path = folder.path
+        self._folder = folder
+        self._header = header
+        self._entities = entities
+        self._ids = series_ids(entities)
         self._gzip_level = gzip_level
-        self._entities = _checked_entities(entities)
-        self._ids = _series_ids(self._entities)
-        self._deflate = fast_deflate()
-        self._file: h5py.File | None = None
-        self._plan: list[_GroupPlan] = []
+        self._saved: SavedRun | None = None
+        self._segments: list[Segment] = []
+        self._segment: OpenSegment | None = None
+        self._is_open = False
         self._groups: set[str] = set()
-        self._series: list[_Series] = []
-        self._clocks: list[h5py.Dataset] = []
+        self._buffers: dict[tuple[str, str], NDArray[Any]] = {}
+        self._taken = 0
         self._rows: dict[str, list[dict[str, Column]]] = {}
-        self._growing: dict[str, h5py.Group] = {}
-        self._row = 0
-        self._slots_on_disk = 0
+        self._columns: dict[str, set[str]] = {}
 
     @property
     def slots_written(self) -> int:
-        """Number of slots taken so far."""
-        return self._slots_on_disk + self._row
+        """Number of slots taken so far, those before the run was resumed among them."""
+        return self._taken
+
+    @property
+    def _row(self) -> int:
+        """Number of slots that wait for the disk."""
+        return self._taken - self._slots_on_disk
+
+    @property
+    def _slots_on_disk(self) -> int:
+        before = self._segments[-1].end if self._segments else 0
+        return before + (self._segment.slots if self._segment is not None else 0)
 
     def __enter__(self) -> ResultsWriter:
         return self
@@ -192,7 +183,8 @@ class ResultsWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._file is None:
+        if not self._is_open:
+            self.abandon()
             return
         if error is None:
             self.finish("failed", failure_message="the run ended without saying how")
@@ -203,12 +195,34 @@ class ResultsWriter:
             error.add_note(str(second))
             self.abandon()
 
+    def begin(self) -> None:
+        """Make the folder of the run, so that it can be read and gone on with from now on.
+
+        Raises
+        ------
+        ResultsError
+            If the output exists meanwhile, or if the folder cannot be written.
+        """
+        if self._is_open:
+            return
+        if self._saved is None:
+            check_output(self.path, force=self._force)
+            self._folder.create()
+        self._is_open = True
+        with clear_file_errors(self.part_path, self._how_to_go_on()):
+            require_room(self._folder.master, ROOM_FOR_THE_END)
+            self._write_header()
+            self._write_master()
+            if self._saved is not None:
+                self._folder.remove_leftovers(segment.path for segment in self._segments)
+
     def abandon(self) -> None:
-        """Let go of the unfinished file as it is, e.g. because the disk is full."""
-        file, self._file = self._file, None
-        if file is not None:
-            with suppress(*FILE_ERRORS):
-                file.close()
+        """Let go of the run as a crash would, e.g. because the disk is full."""
+        self._is_open = False
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            segment.abandon()
+        self._folder.unlock()
 
     def write_slot(self, values: SlotValues) -> None:
         """Take the values of the next slot; see `write_block`."""
@@ -235,9 +249,11 @@ class ResultsWriter:
             If values are missing, unknown or of the wrong shape, if there are more slots than
             announced, or if the file cannot be written.
         """
-        if self._file is None:
-            self._begin(values)
-        count = len(next(iter(values[self._plan[0][0]].values()), ()))
+        if not self._groups:
+            self._plan(values)
+        self.begin()
+        group, variable = next(iter(self._buffers))
+        count = len(values.get(group, {}).get(variable, ()))
         if self.slots_written + count > self._header.number_of_slots:
             raise ResultsError(
                 f"{self.path}: the run was announced with {self._header.number_of_slots} slots "
@@ -246,13 +262,13 @@ class ResultsWriter:
         self._check_shapes(values, count)
         taken = 0
         while taken < count:
-            step = min(count - taken, layout.ROWS_PER_CHUNK - self._row)
-            for group, _, buffers in self._plan:
-                for name, buffer in buffers:
-                    buffer[self._row : self._row + step] = values[group][name][taken : taken + step]
-            self._row += step
+            row = self._row
+            step = min(count - taken, layout.ROWS_PER_CHUNK - row)
+            for (group, name), buffer in self._buffers.items():
+                buffer[row : row + step] = values[group][name][taken : taken + step]
+            self._taken += step
             taken += step
-            if self._row == layout.ROWS_PER_CHUNK:
+            if row + step == layout.ROWS_PER_CHUNK:
                 self.flush()
 
     def append_trades(self, columns: Columns) -> None:
@@ -267,7 +283,7 @@ class ResultsWriter:
         name
             Name of the table, `layout.TRADE` or `layout.POSTING`.
         columns
-            Column name -> values.
+            Column name -> values; the first rows decide which columns the table has.
 
         Raises
         ------
@@ -281,25 +297,55 @@ class ResultsWriter:
             lengths = {name: np.size(column) for name, column in columns.items()}
             raise ResultsError(f"tables/{name}: the columns differ in length: {lengths}") from error
         checked = checked_table(table, dict(zip(columns, arrays, strict=True)))
+        had = self._columns.setdefault(name, set(checked))
+        if had != set(checked):
+            raise ResultsError(
+                f"tables/{name}: these rows bring the columns {_listed(set(checked))}, the first "
+                f"rows had {_listed(had)}"
+            )
         rows = self._rows.setdefault(name, [])
         rows.append({column: values.copy() for column, values in checked.items()})
 
     def flush(self) -> None:
         """Write to the disk what was taken so far; done by itself once a day of slots."""
-        if self._file is None:
+        count = self._row
+        if not self._is_open or not (count or self._rows):
             return
-        with _clear_file_errors(self.part_path):
-            require_room(self.part_path, self._bytes_taken() + ROOM_FOR_THE_END)
-            rows = self._row
-            times = self._times(self._slots_on_disk, rows)
-            for clock in self._clocks:
-                append(clock, times)
-            for series in self._series:
-                append(series.dataset, series.buffer[:rows], self._deflate)
-            self._row = 0
-            self._slots_on_disk += rows
-            self._flush_rows()
-            self._file.flush()
+        with clear_file_errors(self.part_path, self._how_to_go_on()):
+            require_room(self._folder.master, ROOM_FOR_THE_END)
+            segment = self._open_segment()
+            segment.require_room(self._bytes_taken() + ROOM_FOR_THE_END)
+            if count:
+                taken = {key: buffer[:count] for key, buffer in self._buffers.items()}
+                segment.write_series(taken, count)
+            self._flush_rows(segment)
+
+    def checkpoint(self, memory: Memory, grown: Mapping[str, NDArray[Any]]) -> None:
+        """Put all that was taken so far on the disk, so that the run can go on from here.
+
+        Without a slot since the last checkpoint nothing is done.
+
+        Parameters
+        ----------
+        memory
+            State of the run behind the last slot: numpy arrays, numbers, texts, None, and lists,
+            tuples and mappings of those. It replaces that of the last checkpoint.
+        grown
+            Rows that came since the last checkpoint; `SavedRun.grown` joins those of all.
+
+        Raises
+        ------
+        ResultsError
+            If the memory holds anything else, or if the folder cannot be written.
+        """
+        packed = pack_memory(memory, "memory"), pack_memory(grown, "grown")
+        self.flush()
+        if self._segment is None or not self._segment.slots:
+            return
+        with clear_file_errors(self.part_path, self._how_to_go_on()):
+            self._segment.require_room(sum(each.nbytes for each in packed))
+            self._end_segment(packed)
+            self._write_master()
 
     def finish(
         self,
@@ -307,17 +353,21 @@ class ResultsWriter:
         tables: Mapping[str, Columns] | None = None,
         *,
         failure_message: str = "",
+        derive: Derive | None = None,
     ) -> Path | None:
-        """Write the tables at the end, set the status and give the file its name.
+        """Join all segments, write the tables at the end and give the file its name.
 
         Parameters
         ----------
         status
-            "complete", or "failed" for a run that ended early: what was computed stays readable.
+            "complete", or "failed" for a run that ended early: what was computed stays readable,
+            and the folder stays so that the run can be gone on with.
         tables
-            bill, kpi, warning, timing: name -> column -> values.
+            bill, warning, timing and so on: name -> column -> values.
         failure_message
             Why the run failed.
+        derive
+            Called with the path of the joined file, before it gets its name; gives more tables.
 
         Returns
         -------
@@ -328,181 +378,208 @@ class ResultsWriter:
         ResultsError
             If a table does not fit the layout or the file cannot be written.
         """
-        if self._file is None:
+        if not self._is_open:
             return None
         if self.slots_written == 0:
-            self.abandon()
-            self.part_path.unlink(missing_ok=True)
+            self._remove_folder()
             return None
         if status == "complete" and self.slots_written != self._header.number_of_slots:
             raise ResultsError(
                 f"{self.path}: the run has {self.slots_written} of "
                 f"{self._header.number_of_slots} slots and is not complete"
             )
-        checked = _checked_tables(tables or {}, self._file)
+        checked = self._checked_tables(tables or {})
+        self._end_tail(must_succeed=status == "complete")
+        if status == "failed":
+            self._show_failure(failure_message)
         try:
-            self.flush()
-        except ResultsError:
+            self._join(status, checked, failure_message, derive)
+        except BaseException as error:
             if status == "complete":
-                raise
-        self._write_end(status, checked, failure_message)
-        return self._rename()
+                self._show_failure(f"the results could not be joined: {error}")
+            self.abandon()
+            raise
+        if status == "complete":
+            self._remove_folder()
+        else:
+            self.abandon()
+        return self.path
 
-    def _begin(self, values: SlotValues) -> None:
-        variables = _recorded(values, self._ids)
+    def _plan(self, values: BlockValues) -> None:
+        """Decide by the first block which variables the run records."""
+        recorded = _recorded(values, self._ids)
+        if not recorded:
+            raise ResultsError(f"{self.path}: the first slot brings no values")
+        if any(segment.slots for segment in self._segments):
+            _refuse_other_variables(recorded, recorded_series(self._segments), self.path)
         self._groups = set(values)
-        self._groups = set(values)
-        check_output(self.path, force=self._force)
-        with _clear_file_errors(self.part_path):
-            require_room(self.part_path, ROOM_FOR_THE_END)
-            self._file = h5py.File(
-                self.part_path, "w", libver=("earliest", "v108"), track_order=True
+        for group, names in recorded.items():
+            width = self._ids[group].size if layout.SERIES[group].id_table else None
+            shape = (layout.ROWS_PER_CHUNK,) if width is None else (layout.ROWS_PER_CHUNK, width)
+            for variable in layout.SERIES[group].variables:
+                if variable.name in names:
+                    self._buffers[group, variable.name] = np.empty(shape, variable.dtype)
+
+    def _open_segment(self) -> OpenSegment:
+        if self._segment is None:
+            widths: dict[tuple[str, str], int | None] = {
+                key: buffer.shape[1] if buffer.ndim > 1 else None
+                for key, buffer in self._buffers.items()
+            }
+            self._segment = OpenSegment(
+                self.part_path,
+                self._slots_on_disk,
+                widths,
+                rows_in(self._segments),
+                self._gzip_level,
             )
-            _write_header(self._file, self._header)
-            tables = self._file.create_group(layout.TABLE_ROOT, track_order=True)
-            for name, columns in self._entities.items():
-                create_table(tables, layout.TABLES[name], columns, self._gzip_level)
-            self._file.create_group(layout.SERIES_ROOT, track_order=True)
-            for group, names in variables.items():
-                self._begin_group(layout.SERIES[group], names)
+        return self._segment
 
-    def _begin_group(self, group: layout.SeriesGroup, names: list[str]) -> None:
-        assert self._file is not None
-        target = self._file[layout.SERIES_ROOT].create_group(group.name, track_order=True)
-        target.attrs["long_name"] = group.meaning
-        clock = create_axis(target, layout.TIME, np.empty(0, np.int64), grows=True)
-        self._clocks.append(clock)
-        axes = [clock]
-        shape: tuple[int, ...] = (layout.ROWS_PER_CHUNK,)
-        if group.id_table:
-            ids = self._ids[group.name]
-            axis = layout.Variable(group.name, "str", "", f"ids, as in tables/{group.id_table}")
-            axes.append(create_axis(target, axis, ids))
-            shape = (layout.ROWS_PER_CHUNK, ids.size)
-        buffers = []
-        for variable in group.variables:
-            if variable.name in names:
-                buffer = np.empty(shape, variable.dtype)
-                dataset = create_series(target, variable, axes, self._gzip_level)
-                self._series.append(_Series(dataset, buffer))
-                buffers.append((variable.name, buffer))
-        self._plan.append((group.name, len(names), buffers))
-
-    def _write_end(
-        self, status: str, tables: Mapping[str, Mapping[str, Column]], failure_message: str
-    ) -> None:
-        file = self._file
-        assert file is not None
-        with _clear_file_errors(self.part_path):
-            volume = sum(
-                column.nbytes for columns in tables.values() for column in columns.values()
-            )
-            require_room(self.part_path, 8 * volume + ROOM_FOR_THE_END // 8)
-            for name, columns in tables.items():
-                group = file[layout.TABLE_ROOT]
-                create_table(group, layout.TABLES[name], columns, self._gzip_level)
-            if status == "failed":
-                file.attrs["failure_message"] = storable_text(failure_message)
-            file.flush()
-            file.attrs["run_status"] = status
-            file.close()
-        self._file = None
-
-    def _bytes_taken(self) -> int:
-        """Give the bytes that wait for the disk, before packing."""
-        series = sum(series.buffer.nbytes for series in self._series)
-        waiting = (rows for parts in self._rows.values() for rows in parts)
-        return series + sum(column.nbytes for rows in waiting for column in rows.values())
-
-    def _times(self, first: int, count: int) -> NDArray[np.int64]:
-        start = int(epoch_seconds(np.asarray(self._header.start)))
-        return start + self._header.time_step_s * np.arange(first, first + count, dtype=np.int64)
-
-    def _flush_rows(self) -> None:
+    def _flush_rows(self, segment: OpenSegment) -> None:
         waiting, self._rows = self._rows, {}
         for name, parts in waiting.items():
             columns = {
                 column: np.concatenate([rows[column] for rows in parts]) for column in parts[0]
             }
-            self._append_to(layout.TABLES[name], columns)
+            segment.append_rows(layout.TABLES[name], columns)
 
-    def _append_to(self, table: layout.Table, columns: dict[str, Column]) -> None:
-        assert self._file is not None
-        group = self._growing.get(table.name)
-        if group is None:
-            tables = self._file[layout.TABLE_ROOT]
-            created = create_table(tables, table, columns, self._gzip_level, grows=True)
-            self._growing[table.name] = created
+    def _end_segment(self, checkpoint: tuple[PackedMemory, PackedMemory] | None = None) -> None:
+        segment = self._segment
+        if segment is None:
             return
-        axis = group[table.axis]
-        added = next(iter(columns.values())).size
-        append(axis, np.arange(axis.size, axis.size + added, dtype=np.int64))
-        for name, column in columns.items():
-            append(group[name], column)
+        ended = segment.publish(checkpoint)
+        # After an interruption just here it is on the list already.
+        if not self._segments or self._segments[-1].path != ended.path:
+            self._segments.append(ended)
+        self._segment = None
+
+    def _end_tail(self, *, must_succeed: bool) -> None:
+        """Put what came behind the last checkpoint on the disk."""
+        try:
+            self.flush()
+        except ResultsError:
+            if must_succeed:
+                raise
+        with clear_file_errors(self.part_path, self._how_to_go_on()):
+            self._end_segment()
+
+    def _write_header(self) -> None:
+        path = self.part_path / HEADER
+        unfinished(path).write_text(header_as_json(self._header), encoding="utf-8")
+        publish(path)
+
+    def _write_master(
+        self, status: layout.RunStatus = "running", failure_message: str = ""
+    ) -> None:
+        write_master(
+            self.part_path,
+            self._header,
+            self._entities,
+            self._segments,
+            status=status,
+            failure_message=failure_message,
+        )
+
+    def _show_failure(self, failure_message: str) -> None:
+        """Say in the folder why the run ended, if the disk takes it."""
+        with suppress(*FILE_ERRORS):
+            self._write_master("failed", failure_message)
+
+    def _join(
+        self,
+        status: layout.RunStatus,
+        tables: dict[str, dict[str, Column]],
+        failure_message: str,
+        derive: Derive | None,
+    ) -> None:
+        whole = self.part_path / JOINED
+        path = unfinished(whole)
+        with clear_file_errors(self.path, self._how_to_go_on()):
+            try:
+                join(path, self._header, self._entities, self._segments, self._gzip_level)
+                if derive is not None:
+                    tables |= self._checked_tables(derive(path), given=tables)
+                end_file(path, tables, status, failure_message, self._gzip_level)
+                sync(path)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+            if self.path.exists() and not self._may_be_replaced():
+                os.replace(path, whole)
+                raise ResultsError(
+                    f"{self.path} appeared while the run went on and is not overwritten; "
+                    f"the results are in {whole}: move that file to another name"
+                )
+            os.replace(path, self.path)
+            sync_folder(self.path.absolute().parent)
+
+    def _may_be_replaced(self) -> bool:
+        """Whether the existing file is in nobody's way: the run's own end when it failed."""
+        return self._force or (self._saved is not None and self._saved.is_own_failure())
+
+    def _remove_folder(self) -> None:
+        self._is_open = False
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            segment.abandon()
+        self._folder.remove()
+
+    def _how_to_go_on(self) -> str:
+        return (
+            f"go on with `tricell run --resume {self.path}`; what was saved can be read in "
+            f"{self._folder.master}"
+        )
+
+    def _bytes_taken(self) -> int:
+        """Give the bytes that wait for the disk, before packing."""
+        series = sum(buffer.nbytes for buffer in self._buffers.values())
+        waiting = (rows for parts in self._rows.values() for rows in parts)
+        return series + sum(column.nbytes for rows in waiting for column in rows.values())
+
+    def _checked_tables(
+        self, tables: Mapping[str, Columns], given: Mapping[str, object] | None = None
+    ) -> dict[str, dict[str, Column]]:
+        checked = {}
+        there = {*self._entities, *self._rows, *recorded_tables(self._segments), *(given or ())}
+        if self._segment is not None:
+            there |= set(self._segment.rows)
+        for name, columns in tables.items():
+            if name not in layout.TABLES:
+                raise ResultsError(f"{name}: no such table; allowed: {', '.join(layout.TABLES)}")
+            if name in there:
+                raise ResultsError(f"tables/{name} was written before; give it once")
+            checked[name] = checked_table(layout.TABLES[name], columns)
+        return checked
 
     def _check_shapes(self, values: BlockValues, count: int) -> None:
-        time = np.datetime64(int(self._times(self.slots_written, 1)[0]), "s")
+        time = np.datetime64(int(self._header.times(self.slots_written, 1)[0]), "s")
         where = f"slot {self.slots_written} ({time} UTC)"
         if set(values) != self._groups:
             raise ResultsError(
                 f"{where} brings the groups {_listed(set(values))}, the first slot had "
                 f"{_listed(self._groups)}"
             )
-        for group, _, buffers in self._plan:
-            expected = {name for name, _ in buffers}
-            given = set(values.get(group, {}))
+        for group in {group for group, _ in self._buffers}:
+            expected = {name for of, name in self._buffers if of == group}
+            given = set(values[group])
             if expected != given:
                 raise ResultsError(
                     f"{where}: the group {group} brings {_listed(given - expected)} that the "
                     f"first slot did not have, and lacks {_listed(expected - given)}"
                 )
-            for name, buffer in buffers:
-                array = values[group][name]
-                wanted = (count, *buffer.shape[1:])
-                if array.shape != wanted:
-                    raise ResultsError(
-                        f"{where}: {group}/{name} has the shape {array.shape[1:]}, expected "
-                        f"{buffer.shape[1:]}, one number per {group}, and {count} slots"
-                    )
-                if array.dtype.kind not in "fiub":
-                    raise ResultsError(f"{where}: {group}/{name} is not a number")
-
-    def _rename(self) -> Path:
-        with _clear_file_errors(self.part_path):
-            _sync(self.part_path, os.O_RDWR)
-            if self.path.exists() and not self._force:
+        for (group, name), buffer in self._buffers.items():
+            array = values[group][name]
+            if array.shape != (count, *buffer.shape[1:]):
                 raise ResultsError(
-                    f"{self.path} appeared while the run went on and is not overwritten; "
-                    f"the results are in {self.part_path}: rename that file"
+                    f"{where}: {group}/{name} has the shape {array.shape[1:]}, expected "
+                    f"{buffer.shape[1:]}, one number per {group}, and {count} slots"
                 )
-            os.replace(self.part_path, self.path)
-            _sync(self.path.absolute().parent, os.O_RDONLY)
-        return self.path
+            if array.dtype.kind not in "fiub":
+                raise ResultsError(f"{where}: {group}/{name} is not a number")
 
 
 def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
-
-
-def _sync(path: Path, mode: int) -> None:
-    descriptor = os.open(path, mode)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _clear_file_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FILE_ERRORS as error:
-        code = getattr(error, "errno", None)
-        reason = os.strerror(code) if code else str(error)
-        raise ResultsError(
-            f"{path} cannot be written: {reason}; "
-            f"free some space or mend the permissions and run again"
-        ) from error
 
 
 def _checked_entities(entities: Mapping[str, Columns]) -> dict[str, dict[str, Column]]:
@@ -517,28 +594,6 @@ def _checked_entities(entities: Mapping[str, Columns]) -> dict[str, dict[str, Co
         for name, table in layout.ENTITY_TABLES.items()
         if name in entities
     }
-
-
-def _checked_tables(tables: Mapping[str, Columns], file: h5py.File) -> dict[str, dict[str, Column]]:
-    checked = {}
-    for name, columns in tables.items():
-        if name not in layout.TABLES:
-            raise ResultsError(f"{name}: no such table; allowed: {', '.join(layout.TABLES)}")
-        if layout.table_path(name) in file:
-            raise ResultsError(f"tables/{name} was written before; give it once")
-        checked[name] = checked_table(layout.TABLES[name], columns)
-    return checked
-
-
-def _series_ids(entities: Mapping[str, Mapping[str, Column]]) -> dict[str, Column]:
-    ids = {}
-    for group in layout.SERIES.values():
-        columns = entities.get(group.id_table)
-        if columns is None:
-            continue
-        of_table = columns[layout.TABLES[group.id_table].axis]
-        ids[group.name] = of_table[columns["level"] == group.level] if group.level else of_table
-    return ids
 
 
 def _recorded(values: SlotValues, ids: Mapping[str, Column]) -> dict[str, list[str]]:
@@ -561,41 +616,29 @@ def _recorded(values: SlotValues, ids: Mapping[str, Column]) -> dict[str, list[s
     return recorded
 
 
-def _write_header(file: h5py.File, header: RunHeader) -> None:
-    scenario = storable_text(header.scenario_yaml)
-    program = f"tricell {_tricell_version()}"
-    attributes: dict[str, str | np.int64] = {
-        "Conventions": layout.CONVENTIONS,
-        "schema_name": layout.SCHEMA_NAME,
-        "schema_version": layout.SCHEMA_VERSION,
-        "run_id": storable_text(header.run_id),
-        "run_status": "running",
-        "date_created": header.date_created,
-        "source": program,
-        "history": f"{header.date_created} {program} ran {storable_text(header.run_id)}",
-        "scenario_sha256": hashlib.sha256(scenario.encode()).hexdigest(),
-        "random_seed": np.int64(header.random_seed),
-        "time_step_s": np.int64(header.time_step_s),
-        "number_of_slots": np.int64(header.number_of_slots),
-        "time_label": layout.TIME_LABEL,
-        "time_zone_local": header.time_zone_local,
-        "currency": header.currency,
-        "sign_convention": layout.SIGN_CONVENTION,
-    }
-    for name, value in attributes.items():
-        file.attrs[name] = value
-    meta = file.create_group(layout.META_ROOT, track_order=True)
-    texts = {
-        layout.SCENARIO_YAML: scenario,
-        layout.PROVENANCE_JSON: json.dumps(dict(header.provenance), indent=1, default=str),
-    }
-    for name, text in texts.items():
-        dataset = meta.create_dataset(name, data=storable_text(text), dtype=h5py.string_dtype())
-        dataset.attrs["long_name"] = layout.META[name]
+def _refuse_other_variables(given: Recorded, saved: Recorded, path: Path) -> None:
+    for group in {*given, *saved}:
+        if set(given.get(group, ())) != set(saved.get(group, ())):
+            raise ResultsError(
+                f"{path}: the resumed run brings {_listed(set(given.get(group, ())))} of {group}, "
+                f"before it brought {_listed(set(saved.get(group, ())))}; resume with the version "
+                f"and the files that the run was begun with"
+            )
 
 
-def _tricell_version() -> str:
-    try:
-        return version("tricell")
-    except PackageNotFoundError:
-        return "from source"
+def _refuse_other_entities(given: EntityColumns, saved: SavedRun) -> None:
+    for name in {*given, *saved.entities}:
+        now, before = given.get(name, {}), saved.entities.get(name, {})
+        for column in {*now, *before}:
+            is_same = (
+                column in now
+                and column in before
+                and np.array_equal(
+                    now[column], before[column], equal_nan=now[column].dtype.kind == "f"
+                )
+            )
+            if not is_same:
+                raise ResultsError(
+                    f"{saved.path}: tables/{name}/{column} is not what it was when the run was "
+                    f"begun; resume with the version and the files that it was begun with"
+                )
