@@ -59,7 +59,9 @@ DIVERGING: ColourScale = (
     (0.8, "#DD7C1F"),
     (1.0, "#8F3B00"),
 )
-"""Blue over pale grey to orange: for voltages (low to high) and for savings (loss to gain)."""
+"""Blue over pale grey to orange: for voltages from low to high, for import less export."""
+GAIN: ColourScale = tuple((1.0 - float(place), colour) for place, colour in reversed(DIVERGING))
+"""The same turned round: a loss is orange, a gain blue."""
 
 LEVEL_NAMES: Mapping[str, str] = MappingProxyType(
     {
