@@ -2,9 +2,9 @@
 
 A page holds a marker such as ``<!-- reference: scenario -->``; the build puts the tables there. So
 the pages cannot say anything else than `tricell.scenarios.schema`, `tricell.errors`,
-`tricell.markets.mechanism_registry`, `tricell.markets.charge_registry` and
-`tricell.markets.charge_preset` do. The pages at the top of the repository are shown beside those of
-``docs``.
+`tricell.markets.mechanism_registry`, `tricell.markets.charge_registry`,
+`tricell.markets.charge_preset` and `tricell.results.figure_list` do. The pages at the top of the
+repository are shown beside those of ``docs``.
 
 The page of the results file is whole without a build: ``python docs/reference_pages.py`` writes its
 tables anew from `tricell.results.layout`.
@@ -29,6 +29,8 @@ from tricell.markets.metered_power import PowerCharge
 from tricell.markets.section_14a import module_3_prices
 from tricell.markets.time_windows import Window
 from tricell.results import layout_text
+from tricell.results.figure_list import FAMILIES, NOT_RECORDED, FigureDefinition
+from tricell.results.layout import SCOPE_KINDS
 from tricell.scenarios.charge_choice import PresetEntry
 from tricell.scenarios.field_guide import FieldGuide
 from tricell.scenarios.mechanism_choice import parameter_lines
@@ -120,7 +122,19 @@ def operators_reference() -> str:
     return "\n".join(_table(("operator, price sheet", "NT", "ST", "HT"), rows))
 
 
+def key_figures_reference() -> str:
+    """Return all key figures of a run, and those that it cannot tell, from their list."""
+    header = ("figure", "unit", "of", "what it tells", "formula", "undefined if", "source")
+    parts = []
+    for family, figures in FAMILIES.items():
+        parts += [f"## {family}", "", *_table(header, map(_figure_row, figures))]
+    parts += ["## Not recorded", "", "Key figures of other programs that a run does not know:", ""]
+    parts += _table(("figure", "why"), NOT_RECORDED.items())
+    return "\n".join(parts)
+
+
 REFERENCES = {
+    "key_figures": key_figures_reference,
     "charges": charges_reference,
     "presets": presets_reference,
     "operators": operators_reference,
@@ -221,6 +235,12 @@ def _parameters(model: type[BaseModel]) -> Rows:
         allowed = "a table by names" if by_name else guide.allowed((name,), {})
         rows.append((f"`{name}`", allowed, guide.meaning((name,), {})))
     return rows
+
+
+def _figure_row(figure: FigureDefinition) -> tuple[str, ...]:
+    scopes = "all" if figure.scopes == SCOPE_KINDS else ", ".join(figure.scopes)
+    name, formula = f"`{figure.name}`", f"`{figure.formula}`"
+    return (name, figure.unit, scopes, figure.meaning, formula, figure.undefined, figure.source)
 
 
 def _charge_row(charge: KnownCharge) -> tuple[str, ...]:

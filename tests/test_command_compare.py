@@ -10,11 +10,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tricell.errors import ResultsError
+from tricell.results import layout
 from tricell.results.comparison import AgentChange, Comparison, FigureRow, compare_runs
 from tricell.results.writer import ResultsWriter, RunHeader
 from tricell.scenarios.command_line import app
 
 START = np.datetime64("2016-07-01T00:00:00")
+SLOT = dict.fromkeys((each.name for each in layout.SERIES["slot"].variables), 1.0)
 HOMES = ["home 1", "home 2", "home 3", "home 4"]
 
 
@@ -53,17 +55,17 @@ def write_run(
             "saving": before - np.array(totals),
         },
         "kpi": {
-            "name": ["load", "self_sufficiency", "peak_to_average_ratio", "traded"],
-            "scope_kind": ["run", "run", "run", "level"],
-            "scope": ["run", "run", "run", "microgrid"],
-            "value": [load, share, np.nan, 7.0],
-            "unit": ["kWh", "1", "1", "kWh"],
+            "name": ["load", "self_sufficiency", "peak_to_average_ratio", "energy_traded", "load"],
+            "scope_kind": ["run", "run", "run", "level", "area"],
+            "scope": ["run", "run", "run", "microgrid", "LV1"],
+            "value": [load, share, np.nan, 7.0, 5.0],
+            "unit": ["kWh", "1", "1", "kWh", "kWh"],
         },
     }
     header = RunHeader("district", "name: district\n", 1, start, slots)
     with ResultsWriter(Path(name), header, entities_of(homes)) as writer:
         for _ in range(slots):
-            writer.write_slot({"slot": {"vm_min": 1.0}})
+            writer.write_slot({"slot": SLOT})
         writer.finish("complete", tables)
     return name
 
@@ -87,7 +89,8 @@ def test_figures_stand_side_by_side_with_their_difference_to_the_first() -> None
         (0.0, -10.0, 30.0),
     )
     assert share.differences == (0.0, 0.25, 0.0)
-    assert row(comparison, "traded").scope == "microgrid"
+    assert row(comparison, "energy_traded").scope == "microgrid"
+    assert {each.scope for each in comparison.figures} == {"run", "microgrid"}, "no single area"
     assert row(comparison, "peak_to_average_ratio").values == (None, None, None)
 
 
@@ -142,7 +145,14 @@ def test_many_runs_fit_the_terminal(width: int) -> None:
     result = tricell(*files, width=width)
     assert result.exit_code == 0, result.stderr
     assert max(map(len, result.stdout.splitlines())) <= width
-    for words in ("B - A", "E - A", "+4", "self sufficiency", "microgrid: traded", "run4.h5"):
+    for words in (
+        "B - A",
+        "E - A",
+        "+4",
+        "self sufficiency",
+        "microgrid: energy traded",
+        "run4.h5",
+    ):
         assert words in result.stdout
 
 
@@ -157,7 +167,7 @@ def test_a_run_that_failed_is_marked() -> None:
     first = write_run("a.h5", [9.0] * 4)
     header = RunHeader("district", "name: district\n", 1, START, 4)
     with ResultsWriter(Path("b.h5"), header, entities_of(HOMES)) as writer:
-        writer.write_slot({"slot": {"vm_min": 1.0}})
+        writer.write_slot({"slot": SLOT})
         writer.finish("failed", failure_message="a simulator stopped")
     result = tricell(first, "b.h5")
     assert result.exit_code == 0, result.stderr

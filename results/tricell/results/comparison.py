@@ -8,9 +8,10 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ import pandas as pd
 from tricell.errors import ResultsError
 from tricell.results import layout
 from tricell.results.bill_changes import WinnersLosers, winners_and_losers
+from tricell.results.figure_scopes import LEVEL
 from tricell.results.reader import Results, open_results
 from tricell.results.run_summary import GAIN_EUR
 
@@ -25,8 +27,14 @@ HOURS_PER_YEAR = 8760.0
 RATIO_UNIT = "1"
 NO_COMPONENTS = ("total", "no_trading_total", "saving")
 """Amounts in tables/bill that are sums of others."""
+LEVEL_FIGURES = ("energy_traded", "price_traded", "peak_import", "self_sufficiency")
+"""Figures that are compared for each level too; all others only for the whole run."""
 POPULATION = ("class", "area", "load_kw", "pv_kwp", "battery_kwh")
 """Columns of tables/agent that make two agents of one name the same household."""
+FIGURE_COLUMNS = ("scope", "name", "unit", "value")
+LEVELS = layout.AREA_LEVELS
+LEVEL_KIND, AREA_KIND = "level", "area"
+"""What a key figure speaks about, see the column scope_kind of tables/kpi."""
 EXTREMES = 3
 """How many agents are named that gain and that lose most."""
 
@@ -107,11 +115,23 @@ class BillChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs side by side; `changes` has one entry per run after the first."""
+    """Several runs side by side.
+
+    Attributes
+    ----------
+    figures : those of the run and of its levels.
+    changes : one entry per run after the first.
+    area_figures : those of areas that the first run and another have; their scope is the area.
+    """
 
     runs: tuple[ComparedRun, ...]
     figures: tuple[FigureRow, ...]
     changes: tuple[BillChange | None, ...]
+    area_figures: tuple[FigureRow, ...] = ()
+
+
+Figures: TypeAlias = Mapping[tuple[str, str, str], float]
+"""Values by scope, name and unit."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +139,8 @@ class _Content:
     """What is read from one file."""
 
     run: ComparedRun
-    figures: dict[tuple[str, str, str], float]
+    figures: Figures
+    area_figures: Figures
     bills: pd.DataFrame | None
     agents: frozenset[str]
     population: pd.DataFrame | None
@@ -144,6 +165,7 @@ def compare_runs(paths: Sequence[Path | str]) -> Comparison:
         runs=tuple(content.run for content in contents),
         figures=_figures(contents),
         changes=tuple(_change(content, contents[0]) for content in contents[1:]),
+        area_figures=_area_figures(contents),
     )
 
 
@@ -170,7 +192,14 @@ def _read(path: Path, letter: str) -> _Content:
             agents=len(agents),
             seed=int(attributes["random_seed"]) if "random_seed" in attributes else None,
         )
-        return _Content(run, _run_figures(results, bills), bills, agents, _population(results))
+        return _Content(
+            run,
+            _run_figures(results, bills),
+            _figures_about(results, (AREA_KIND,)),
+            bills,
+            agents,
+            _population(results),
+        )
 
 
 def _times(results: Results) -> pd.DatetimeIndex:
@@ -202,23 +231,35 @@ def _bills(results: Results) -> pd.DataFrame | None:
     return results.table("bill").dropna(subset=["total"]).set_index("agent")
 
 
-def _run_figures(results: Results, bills: pd.DataFrame | None) -> dict[tuple[str, str, str], float]:
+def _run_figures(results: Results, bills: pd.DataFrame | None) -> Figures:
     """Read the figures of the run and its levels, and count who gains against no trading."""
-    figures: dict[tuple[str, str, str], float] = {}
-    if "kpi" in results.tables:
-        table = results.table("kpi")
-        scopes = table["scope"] if "scope" in table else [layout.RUN_SCOPE] * len(table)
-        for scope, name, unit, value in zip(
-            scopes, table["name"], table["unit"], table["value"], strict=True
-        ):
-            if scope in (layout.RUN_SCOPE, *layout.AREA_LEVELS):
-                figures[str(scope), str(name), str(unit)] = float(value)
+    figures = dict(_figures_about(results, (layout.RUN_SCOPE, LEVEL_KIND)))
     if bills is not None and "saving" in (table := results.table("bill")):
         saving = table["saving"].to_numpy(dtype=np.float64)
         counts = {"agents_gaining": saving > GAIN_EUR, "agents_losing": saving < -GAIN_EUR}
         for name, who in counts.items():
             figures[layout.RUN_SCOPE, name, "agents"] = float(who.sum())
     return figures
+
+
+def _figures_about(results: Results, kinds: Sequence[str]) -> Figures:
+    """Read the key figures about some kinds of scope; early files know the run and its levels."""
+    if "kpi" not in results.tables:
+        return {}
+    table = results.table("kpi")
+    scopes = table["scope"] if "scope" in table else pd.Series(layout.RUN_SCOPE, table.index)
+    early = scopes.map({layout.RUN_SCOPE: layout.RUN_SCOPE} | dict.fromkeys(LEVELS, LEVEL_KIND))
+    wanted = (table["scope_kind"] if "scope_kind" in table else early).isin(list(kinds))
+    return {
+        (str(scope), str(name), str(unit)): float(value)
+        for scope, name, unit, value in zip(
+            scopes[wanted],
+            table["name"][wanted],
+            table["unit"][wanted],
+            table["value"][wanted],
+            strict=True,
+        )
+    }
 
 
 def _judged(content: _Content, first: _Content) -> _Content:
@@ -263,14 +304,24 @@ def _other_agents(agents: frozenset[str], first: frozenset[str]) -> str:
 
 
 def _figures(contents: Sequence[_Content]) -> tuple[FigureRow, ...]:
-    keys = dict.fromkeys(key for content in contents for key in content.figures)
-    scopes = [layout.RUN_SCOPE, *layout.AREA_LEVELS]
-    return tuple(_row(key, contents) for key in sorted(keys, key=lambda key: scopes.index(key[0])))
+    figures = [content.figures for content in contents]
+    keys = dict.fromkeys(key for each in figures for key in each)
+    scopes = [layout.RUN_SCOPE, *LEVELS]
+    ordered = sorted(keys, key=lambda key: scopes.index(key[0]))
+    return tuple(_row(key, contents, figures) for key in ordered)
 
 
-def _row(key: tuple[str, str, str], contents: Sequence[_Content]) -> FigureRow:
+def _area_figures(contents: Sequence[_Content]) -> tuple[FigureRow, ...]:
+    figures = [content.area_figures for content in contents]
+    shared = [key for key in figures[0] if any(key in other for other in figures[1:])]
+    return tuple(_row(key, contents, figures) for key in shared)
+
+
+def _row(
+    key: tuple[str, str, str], contents: Sequence[_Content], figures: Sequence[Figures]
+) -> FigureRow:
     scope, name, unit = key
-    values = [_known(content.figures.get(key)) for content in contents]
+    values = [_known(each.get(key)) for each in figures]
     comparable = [unit == RATIO_UNIT or not content.run.not_comparable for content in contents]
     differences = [
         value - values[0] if fits and value is not None and values[0] is not None else None

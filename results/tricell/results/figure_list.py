@@ -137,7 +137,7 @@ _ENERGY = (
         "1",
         GROUPS,
         "balance inside the community",
-        "1 - sum_t |sum_n n| / sum_t sum_n |n|; n = p_net h",
+        "1 - sum_t abs(sum_n n) / sum_t sum_n abs(n); n = p_net h",
         "nobody takes or gives",
         ZHOU,
     ),
@@ -160,10 +160,10 @@ _PEAKS = (
         "anybody has a battery: the file does not tell how it would run without trading",
     ),
     FigureDefinition(
-        "peak_reduction",
+        "peak_import_reduction",
         "1",
         GRIDS,
-        "reduction of the peak against no trading",
+        "reduction of the highest import against no trading",
         "1 - peak_import / peak_import_no_trading",
         "peak_import_no_trading is undefined or 0",
     ),
@@ -180,7 +180,7 @@ _PEAKS = (
         "1",
         COMMUNITIES,
         "flatness of the exchange with the outside",
-        "mean |N| / max |N|",
+        "mean abs(N) / max abs(N)",
         "nothing is exchanged",
         ZHOU,
     ),
@@ -261,7 +261,7 @@ _GRID = (
         "1",
         GRIDS,
         "steps that tap changers made",
-        "sum_t |tap_t - tap_t-1|",
+        "sum_t abs(tap_t - tap_t-1)",
         "no transformer",
     ),
     FigureDefinition(
@@ -469,7 +469,7 @@ _FAIRNESS = (
         "1",
         GROUPS,
         "share of the participants with a saving above 0",
-        "count(saving > 1e-9 EUR) / N",
+        "count(saving > 1e-9 EUR) / n",
         "nobody is there",
         ZHOU,
     ),
@@ -478,7 +478,7 @@ _FAIRNESS = (
         "1",
         GROUPS,
         "Jain's index of the savings, 1 is equal",
-        "(sum x)^2 / (N sum x^2); 1 if all are 0",
+        "(sum x)^2 / (n sum x^2); 1 if all are 0",
         "nobody is there",
         "Jain, Chiu, Hawe 1984",
     ),
@@ -487,7 +487,7 @@ _FAIRNESS = (
         "1",
         GROUPS,
         "Gini coefficient of the savings, 0 is equal",
-        "sum_ij |x_i - x_j| / (2 N^2 mean x)",
+        "sum_ij abs(x_i - x_j) / (2 n^2 mean x)",
         "anybody loses, or nobody gains",
         "Gini 1912",
     ),
@@ -553,42 +553,42 @@ _ACCOUNTS = (
         "EUR",
         (RUN,),
         "what participants pay less what they receive",
-        "tables/posting",
+        "sum amount as payer - sum amount as payee",
     ),
     FigureDefinition(
         "retailer_receives",
         "EUR",
         (RUN,),
         "what the retailer receives less what he pays, without the wholesale market",
-        "tables/posting",
+        "sum amount as payee - sum amount as payer",
     ),
     FigureDefinition(
         "network_operator_receives",
         "EUR",
         (RUN,),
         "the same of the network operator",
-        "tables/posting",
+        "sum amount as payee - sum amount as payer",
     ),
     FigureDefinition(
         "market_operators_receive",
         "EUR",
         (RUN,),
         "the same of the operators of the local markets",
-        "tables/posting",
+        "sum amount as payee - sum amount as payer",
     ),
     FigureDefinition(
         "retailer_pays_wholesale",
         "EUR",
         (RUN,),
         "what the retailer pays to the wholesale market less what it pays him",
-        "tables/posting",
+        "sum amount to wholesale - sum amount from it",
     ),
     FigureDefinition(
         "network_operator_pays_wholesale",
         "EUR",
         (RUN,),
         "the same of the network operator",
-        "tables/posting",
+        "sum amount to wholesale - sum amount from it",
     ),
 )
 _TOLD = (
@@ -597,39 +597,40 @@ _TOLD = (
         "kWh",
         (RUN,),
         "energy in all batteries after the last slot",
-        "told by the run",
+        "told by the run: series hold what is in store at the start of a slot",
     ),
     FigureDefinition(
         "stored_energy_end_no_trading",
         "kWh",
         (RUN,),
         "the same without trading",
-        "told by the run",
+        "told by the run: series hold what is in store at the start of a slot",
     ),
 )
 
-FIGURES: Mapping[str, FigureDefinition] = MappingProxyType(
+FAMILIES: Mapping[str, tuple[FigureDefinition, ...]] = MappingProxyType(
     {
-        each.name: each
-        for each in (
-            *_ENERGY,
-            *_PEAKS,
-            *_GRID,
-            *_MARKETS,
-            *_BILLS,
-            *_FAIRNESS,
-            *_ACCOUNTS,
-            *_TOLD,
-        )
+        "Energy": _ENERGY,
+        "Peaks": _PEAKS,
+        "Grid": _GRID,
+        "Markets": _MARKETS,
+        "Bills": _BILLS,
+        "Fairness": _FAIRNESS,
+        "Accounts": _ACCOUNTS,
+        "Told by the run": _TOLD,
     }
 )
-"""All key figures of a run, by name, in the order of tables/kpi."""
+"""All key figures of a run, in the order of tables/kpi."""
+FIGURES: Mapping[str, FigureDefinition] = MappingProxyType(
+    {figure.name: figure for figures in FAMILIES.values() for figure in figures}
+)
+"""The same by name."""
 NOT_RECORDED: Mapping[str, str] = MappingProxyType(
     {
-        "spread, depth": "markets keep no order books after clearing",
+        "spread, depth": "order books are not kept after clearing",
         "system strength": "short-circuit power is not computed",
         "messages, gas, latency": "communication is not simulated",
-        "LRIC, bill changes": "they compare runs: see studies and `tricell compare`",
+        "LRIC, bill changes, cross-subsidy": "they compare designs: see a study's report",
     }
 )
 """Figures that a run's file does not know, and why."""

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tricell.results.figure_list import BILL_COMPONENTS
+
 LOW_VOLTAGE_PEAK = "peak_low_voltage"
 LOW_VOLTAGE_REDUCTION = "peak_low_voltage_reduction"
 FIGURE_NAMES: Mapping[str, str] = MappingProxyType(
@@ -31,6 +33,55 @@ FIGURE_NAMES: Mapping[str, str] = MappingProxyType(
         "price_signal_strength": "price signal (highest less lowest price)",
         "rebound_rise": "rebound peak when low prices begin",
         "share_clearly_worse": "customers hit hard",
+        "import": "energy imported",
+        "export": "energy exported",
+        "energy_not_served": "demand not met",
+        "share_ratio": "energy shared among members over load",
+        "energy_balance": "balance inside the community",
+        "peak_import": "highest import",
+        "peak_export": "highest export",
+        "peak_import_no_trading": "highest import without trading",
+        "peak_import_reduction": "reduction of the highest import",
+        "unsold": "energy offered and sold to nobody",
+        "peak_to_average_ratio": "peak over mean of the net demand",
+        "loss": "network losses",
+        "loss_ratio": "losses over what enters the network",
+        "voltage_violation_rate": "bus slots out of the voltage band",
+        "voltage_violation_depth": "worst distance to the voltage band, pu",
+        "line_overload_hours": "line hours over the limit",
+        "line_loading_max": "highest line loading",
+        "trafo_overload_hours": "transformer hours over the limit",
+        "trafo_loading_max": "highest transformer loading",
+        "tap_steps": "steps of tap changers",
+        "breach_energy": "accepted breaches of power limits",
+        "breach_cost": "accepted breaches at their prices",
+        "energy_residual": "energy handed to the level above",
+        "liquidity": "traded over offered energy",
+        "price_mean": "mean price",
+        "price_band": "price signal (highest less lowest price)",
+        "price_traded": "mean price of trades",
+        "optimal_gain": "gain in the joint optimum",
+        "welfare_share": "gain over that in the joint optimum",
+        "value_tapping": "possible saving that was made",
+        "bill": "bills in all",
+        "bill_no_trading": "bills without trading",
+        "effective_price": "price of a bought kWh, all in",
+        "charge_recovery": "network charges over allowed cost",
+        "willingness": "participants with a saving",
+        "jain_saving": "Jain index of savings (1 is equal)",
+        "gini_saving": "Gini index of savings (0 is equal)",
+        "equality": "equality of savings (1 is equal)",
+        "jain_price": "Jain index of effective prices (1 is equal)",
+        "gini_price": "Gini index of effective prices (0 is equal)",
+        "qoe": "fairness of effective prices (1 is equal)",
+        "mim": "lowest over highest effective price",
+        "overall": "overall index of Zhou, Wu, Long",
+        "stored_energy_end": "energy in store at the end",
+        "stored_energy_end_no_trading": "energy in store at the end without trading",
+        **{
+            f"bill_share_{name}": f"share of bills: {name.replace('_', ' ')}"
+            for name in BILL_COMPONENTS
+        },
     }
 )
 """Names of key figures; others go by their own without underscores."""
@@ -42,6 +93,18 @@ SHARES = (
     "share_clearly_worse",
     "peak_reduction",
     LOW_VOLTAGE_REDUCTION,
+    "self_consumption",
+    "peak_import_reduction",
+    "share_ratio",
+    "energy_balance",
+    "loss_ratio",
+    "voltage_violation_rate",
+    "liquidity",
+    "welfare_share",
+    "value_tapping",
+    "charge_recovery",
+    "willingness",
+    *(f"bill_share_{name}" for name in BILL_COMPONENTS),
 )
 """Key figures that are shown in percent."""
 
@@ -80,5 +143,9 @@ def unit_for_people(unit: str) -> str:
     --------
     >>> unit_for_people("EUR/(kW a)"), unit_for_people("EUR/a"), unit_for_people("1")
     ('EUR/(kW yr)', 'EUR/yr', '-')
+    >>> unit_for_people("percent")
+    '%'
     """
+    if unit == "percent":
+        return "%"
     return "-" if unit == "1" else re.sub(r"\ba\b", "yr", unit)

@@ -259,7 +259,7 @@ def _against_no_trading(
     after = {scope: kpis.peak(one.net / hours) for scope, one in communities.items()}
     after |= _levels(after, scopes)
     reduced = each_scope(kpis.remaining_share, {scope: after[scope] for scope in before}, before)
-    return {"peak_import_no_trading": before, "peak_reduction": reduced}
+    return {"peak_import_no_trading": before, "peak_import_reduction": reduced}
 
 
 def each_scope(
