@@ -59,12 +59,24 @@
     return { ...layout, font: { ...layout.font, size: 12 } };
   }
 
+  function fittedData(data) {
+    // A narrow page also gives a colour bar beneath the figure the whole width.
+    if (window.innerWidth >= NARROW) return data;
+    for (const trace of data) {
+      for (const owner of [trace, trace.marker]) {
+        const bar = owner && owner.colorbar;
+        if (bar && bar.orientation === "h") Object.assign(bar, { len: 0.94, x: 0.5, xanchor: "center", xpad: 0 });
+      }
+    }
+    return data;
+  }
+
   function draw(key) {
     if (waiting.has(key)) return waiting.get(key);
     const div = plots.get(key);
     const content = contentOf(key);
     const narrow = window.innerWidth < NARROW;
-    const done = Plotly.newPlot(div, content.data, fitted(content.layout), {
+    const done = Plotly.newPlot(div, fittedData(content.data), fitted(content.layout), {
       ...config,
       displayModeBar: narrow ? false : "hover",
     })
@@ -392,7 +404,9 @@
     select.addEventListener("change", async () => {
       await draw(key);
       const [data, layout, traces] = contentOf(key).updates[Number(select.value)];
-      await Plotly.update(plots.get(key), structuredClone(data), structuredClone(layout), traces);
+      const update = structuredClone(data);
+      if (update.marker) fittedData(update.marker.map((marker) => ({ marker })));
+      await Plotly.update(plots.get(key), update, structuredClone(layout), traces);
     });
   }
   const areaSelect = document.getElementById("area");

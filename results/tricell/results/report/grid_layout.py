@@ -103,7 +103,7 @@ def _place_tree(
             places[bus, 0] = next_leaf
             next_leaf += 1.0
     for bus in reversed(order):
-        if bus in children:
+        if children.get(bus):
             places[bus, 0] = np.mean([places[child, 0] for child in children[bus]])
     return next_leaf
 

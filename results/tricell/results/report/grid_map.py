@@ -180,11 +180,8 @@ def _named(moments: Sequence[Moment]) -> list[list[object]]:
 def _empty_figure() -> go.Figure:
     """Return a figure whose traces the page's script fills: lines by loading, then buses."""
     figure = go.Figure()
-    names = [
-        "up to 20 %",
-        *(f"{low} to {low + 20} %" for low in LOADING_STEPS[:-1]),
-        "over its limit",
-    ]
+    between = [f"{low} to {low + 20} %" for low in LOADING_STEPS[:-1]]
+    names = [f"loading up to {LOADING_STEPS[0]} %", *between, "over the limit"]
     for name, (colour, width) in zip(names, LOADING_LOOKS, strict=True):
         figure.add_scatter(
             mode="lines",
@@ -228,7 +225,7 @@ def _empty_figure() -> go.Figure:
             uirevision="grid",
         )
     )
-    figure.update_layout(legend={"title": {"text": "Loading "}, "itemclick": False})
+    figure.update_layout(legend={"itemclick": False, "itemdoubleclick": False})
     return figure
 
 

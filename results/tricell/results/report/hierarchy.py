@@ -19,6 +19,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 ALL = "all:"
 """Id of the node that holds all, where no single area does."""
+UNDEFINED = "#F2F2F2"
 LEVELS_SHOWN = 3
 """So many levels of the map are shown at a time; a click goes deeper."""
 
@@ -104,7 +105,7 @@ def hierarchy(data: RunData) -> Part:
         )
     )
     if measures:
-        figure.update_traces(marker=_marker(measures[0]))
+        figure.update_traces(_look(measures[0]))
     figure.update_layout(uniformtext={"minsize": 11, "mode": "hide"})
     figure.update_layout(look.base_layout(560, margin={"l": 2, "r": 2, "t": 30, "b": 60}))
     return Part(
@@ -284,17 +285,37 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.4g}") if np.isfinite(value) else None
 
 
-def _colours(measure: Measure) -> Floats:
-    if not measure.logarithmic:
-        return measure.values
-    with np.errstate(divide="ignore"):
-        return np.log10(measure.values)
+def _scaled(measure: Measure, values: Floats) -> Floats:
+    """Return what colours follow: the values, or their logarithms."""
+    return np.log10(values) if measure.logarithmic else values
 
 
-def _marker(measure: Measure) -> dict[str, object]:
-    low, high = measure.low, measure.high
+def _look(measure: Measure) -> dict[str, object]:
+    """Return the colours of the blocks, those of their labels, and the colour bar."""
+    values = _scaled(measure, measure.values)
+    low, high = _scaled(measure, np.array([measure.low, measure.high]))
+    shares = (values - low) / (high - low)
+    colours = [
+        look.sample(measure.scale, share) if np.isfinite(share) else UNDEFINED for share in shares
+    ]
+    return {
+        "marker": {
+            "colors": [rounded(value) for value in values],
+            "colorscale": [list(each) for each in measure.scale],
+            "cmin": low,
+            "cmax": high,
+            "showscale": True,
+            "colorbar": _colour_bar(measure, low, high),
+            "line": {"width": 0},
+        },
+        "textfont": {"color": [look.text_on(colour) for colour in colours]},
+        "pathbar": {"textfont": {"color": look.INK}},
+    }
+
+
+def _colour_bar(measure: Measure, low: float, high: float) -> dict[str, object]:
     bar: dict[str, object] = {
-        "title": {"text": measure_heading(measure), "side": "bottom"},
+        "title": {"text": measure_heading(measure), "side": "top"},
         "orientation": "h",
         "thickness": 12,
         "len": 0.6,
@@ -308,22 +329,13 @@ def _marker(measure: Measure) -> dict[str, object]:
         "tickvals": None,
     }
     if measure.logarithmic:
-        low, high = np.log10(low), np.log10(high)
         powers = list(range(int(np.ceil(low)), int(np.floor(high)) + 1))
         bar |= {
             "tickmode": "array",
             "tickvals": powers,
             "ticktext": [f"{10.0**power:,g}" for power in powers],
         }
-    return {
-        "colors": [rounded(value) for value in _colours(measure)],
-        "colorscale": [list(each) for each in measure.scale],
-        "cmin": low,
-        "cmax": high,
-        "showscale": True,
-        "colorbar": bar,
-        "line": {"width": 0},
-    }
+    return bar
 
 
 def _control(measures: Sequence[Measure]) -> Control | None:
@@ -332,5 +344,7 @@ def _control(measures: Sequence[Measure]) -> Control | None:
     return Control(
         label="Colour by",
         options=[measure_heading(each) for each in measures],
-        updates=[[{"marker": _marker(each)}, {}, [0]] for each in measures],
+        updates=[
+            [{name: [value] for name, value in _look(each).items()}, {}, [0]] for each in measures
+        ],
     )

@@ -9,6 +9,7 @@ lines also differ by dashes, points by markers, and areas by labels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
@@ -36,6 +37,9 @@ FONT_SIZE = 13
 
 PLOTLY_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 PLOTLY_MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
+
+DARK = 0.179
+"""At this luminance black and white ink have the same contrast, 4.6 to 1."""
 
 ColourScale = Sequence[Sequence[float | str]]
 SEQUENTIAL: ColourScale = (
@@ -121,6 +125,48 @@ def dash(number: int) -> str:
 def marker(number: int) -> str:
     """Return the marker of the so-manieth category, from 0."""
     return PLOTLY_MARKERS[number % len(PLOTLY_MARKERS)]
+
+
+def sample(scale: ColourScale, share: float) -> str:
+    """Return the colour at a place of a scale, which ends at 0 and 1.
+
+    Examples
+    --------
+    >>> sample(((0.0, "#000000"), (1.0, "#FF8000")), 0.5)
+    '#804000'
+    """
+    place = min(max(share, 0.0), 1.0)
+    ends = [(float(at), _rgb(str(colour))) for at, colour in scale]
+    for (low, first), (high, last) in pairwise(ends):
+        if place <= high:
+            way = (place - low) / (high - low)
+            mixed = (round(a + way * (b - a)) for a, b in zip(first, last, strict=True))
+            return "#" + "".join(f"{part:02X}" for part in mixed)
+    return str(scale[-1][1])
+
+
+def text_on(colour: str) -> str:
+    """Return black or white ink, whichever is easier to read on a colour (WCAG 2.2, 1.4.3).
+
+    Examples
+    --------
+    >>> text_on("#FEE838"), text_on("#00224E")
+    ('#000000', '#FFFFFF')
+    """
+    return "#000000" if luminance(colour) > DARK else "#FFFFFF"
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour, 0 (black) to 1 (white), as WCAG 2.2 has it."""
+    parts = (part / 255.0 for part in _rgb(colour))
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def base_layout(height: int, **more: object) -> dict[str, object]:

@@ -219,12 +219,12 @@ def _loading(data: RunData, grid: GridSummary | None) -> Highlight | None:
         return None
     worst, kind = max(found, key=lambda each: each[0].value)
     others = [
-        f"The highest loading of a {name} is {number(each.value)} %."
+        f"The highest loading of a {name} is {number(each.value, 4)} %."
         for each, name in found
         if name != kind
     ]
     sentence = f"The {kind} {_where(data, worst)}. " + " ".join(others)
-    return Highlight(f"{number(worst.value)} %", "highest loading", sentence.strip())
+    return Highlight(f"{number(worst.value, 4)} %", "highest loading", sentence.strip())
 
 
 def _where(data: RunData, extreme: Extreme) -> str:
