@@ -6,7 +6,7 @@ Nothing here looks at the values of series and tables; that is `tricell.results.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,13 @@ class _Wanted:
 def check_structure(file: h5py.File) -> Iterator[Deviation]:
     """Yield all deviations of an open file's structure."""
     yield from check_root(file)
-    yield from _check_members(
-        file, {layout.META_ROOT: False, layout.SERIES_ROOT: True, layout.TABLE_ROOT: True}
-    )
-    yield from _check_texts(file)
-    yield from _check_all_series(file)
-    yield from _check_all_tables(file)
+    yield from _check_members(file, ROOTS)
+    for name, check in ROOTS.items():
+        found = file.get(name)
+        if isinstance(found, h5py.Group):
+            yield from check(found)
+        else:
+            yield _missing(f"/{name}", "a group") if found is None else _no_group(found)
 
 
 def check_root(file: h5py.File) -> Iterator[Deviation]:
@@ -78,7 +79,7 @@ def _check_attribute(path: str, attribute: layout.Attribute, value: Any) -> Iter
         yield Deviation(DeviationKind.ATTRIBUTE, path, repr(text), wanted)
 
 
-def _check_members(group: h5py.Group, known: Mapping[str, bool]) -> Iterator[Deviation]:
+def _check_members(group: h5py.Group, known: Collection[str]) -> Iterator[Deviation]:
     """Yield what a group has and should not have."""
     for name in group:
         if name not in known:
@@ -86,24 +87,22 @@ def _check_members(group: h5py.Group, known: Mapping[str, bool]) -> Iterator[Dev
             yield _unknown(f"{group.name.rstrip('/')}/{name}", kind, known)
 
 
-def _check_texts(file: h5py.File) -> Iterator[Deviation]:
-    root = file[layout.META_ROOT]
-    yield from _check_members(root, dict.fromkeys(layout.META, True))
+def _check_texts(root: h5py.Group) -> Iterator[Deviation]:
+    yield from _check_members(root, layout.META)
     for name, meaning in layout.META.items():
         wanted = _Wanted(layout.Variable(name, "str", "", meaning, required=True), ())
         yield from _check_member(root, wanted)
 
 
-def _check_all_series(file: h5py.File) -> Iterator[Deviation]:
-    root = file[layout.SERIES_ROOT]
-    yield from _check_members(root, dict.fromkeys(layout.SERIES, True))
+def _check_all_series(root: h5py.Group) -> Iterator[Deviation]:
+    yield from _check_members(root, layout.SERIES)
     for group in layout.SERIES.values():
         found = root.get(group.name)
         if isinstance(found, h5py.Group):
             yield from _check_series(found, group)
         elif found is not None:
             yield _no_group(found)
-        elif group.name == layout.SLOT or _has_entities(file, group):
+        elif group.name == layout.SLOT or _has_entities(root.file, group):
             yield _missing(layout.series_path(group.name), f"the series of {group.meaning}")
 
 
@@ -126,10 +125,9 @@ def _check_series(found: h5py.Group, group: layout.SeriesGroup) -> Iterator[Devi
     yield from _check_datasets(found, [*axes, *variables])
 
 
-def _check_all_tables(file: h5py.File) -> Iterator[Deviation]:
-    root = file[layout.TABLE_ROOT]
-    is_complete = _text_of(file.attrs.get("run_status")) == "complete"
-    yield from _check_members(root, dict.fromkeys(layout.TABLES, True))
+def _check_all_tables(root: h5py.Group) -> Iterator[Deviation]:
+    is_complete = _text_of(root.file.attrs.get("run_status")) == "complete"
+    yield from _check_members(root, layout.TABLES)
     for table in layout.TABLES.values():
         found = root.get(table.name)
         if isinstance(found, h5py.Group):
@@ -154,7 +152,7 @@ def _check_group(group: h5py.Group) -> Iterator[Deviation]:
 
 
 def _check_datasets(group: h5py.Group, wanted: Sequence[_Wanted]) -> Iterator[Deviation]:
-    yield from _check_members(group, dict.fromkeys((each.variable.name for each in wanted), True))
+    yield from _check_members(group, [each.variable.name for each in wanted])
     for each in wanted:
         yield from _check_member(group, each)
 
@@ -170,7 +168,7 @@ def _check_member(group: h5py.Group, wanted: _Wanted) -> Iterator[Deviation]:
         yield Deviation(DeviationKind.TYPE, path, "a group", "a dataset")
         return
     yield from _check_type(path, dataset, variable)
-    yield from _check_axes(path, dataset, wanted)
+    yield from _check_axes(path, group, dataset, wanted)
     yield from _check_described(path, dataset, variable)
     yield from _check_storage(path, dataset, wanted)
 
@@ -184,7 +182,9 @@ def _check_type(path: str, dataset: h5py.Dataset, variable: layout.Variable) -> 
         yield Deviation(DeviationKind.TYPE, path, _dtype_name(dataset), _type_name(variable))
 
 
-def _check_axes(path: str, dataset: h5py.Dataset, wanted: _Wanted) -> Iterator[Deviation]:
+def _check_axes(
+    path: str, group: h5py.Group, dataset: h5py.Dataset, wanted: _Wanted
+) -> Iterator[Deviation]:
     dimensions = ", ".join(wanted.dimensions) or "none"
     if dataset.ndim != len(wanted.dimensions):
         found = f"{dataset.ndim} dimensions"
@@ -195,19 +195,19 @@ def _check_axes(path: str, dataset: h5py.Dataset, wanted: _Wanted) -> Iterator[D
             yield Deviation(DeviationKind.AXIS, path, "a plain dataset", "a dimension scale")
         return
     for number, name in enumerate(wanted.dimensions):
-        axis = dataset.parent.get(name)
+        axis = group.get(name)
         if not isinstance(axis, h5py.Dataset):
             continue  # that the axis is missing is said where it should be
         if dataset.shape[number] != axis.size:
             found = f"length {dataset.shape[number]} along {name}"
             yield Deviation(DeviationKind.SHAPE, path, found, f"{axis.size}, as {axis.name} has")
-        scales = [_scale_name(scale) for scale in _scales(dataset, number)]
-        if axis.is_scale and scales != [axis.name]:
-            found = f"{', '.join(scales) or 'no scale'} on axis {number}"
+        scales = _scales(dataset, number)
+        if axis.is_scale and scales != [axis]:
+            found = f"{', '.join(map(_scale_name, scales)) or 'no scale'} on axis {number}"
             yield Deviation(DeviationKind.AXIS, path, found, f"the scale {axis.name}")
 
 
-def _scales(dataset: h5py.Dataset, number: int) -> Iterable[h5py.Dataset]:
+def _scales(dataset: h5py.Dataset, number: int) -> list[h5py.Dataset]:
     try:
         return list(dataset.dims[number].values())
     except (RuntimeError, ValueError, KeyError):
@@ -358,3 +358,11 @@ def _no_group(dataset: h5py.Dataset) -> Deviation:
 def _unknown(path: str, what: str, known: Iterable[object]) -> Deviation:
     names = ", ".join(str(name) for name in known)
     return Deviation(DeviationKind.UNKNOWN, path, what, f"one of: {names}")
+
+
+ROOTS: Mapping[str, Callable[[h5py.Group], Iterator[Deviation]]] = {
+    layout.META_ROOT: _check_texts,
+    layout.SERIES_ROOT: _check_all_series,
+    layout.TABLE_ROOT: _check_all_tables,
+}
+"""The groups at the top of a file, and what checks each."""

@@ -18,7 +18,8 @@ import h5py
 
 from tricell.results import layout
 from tricell.results.deviations import UNUSABLE, Deviation, DeviationKind
-from tricell.results.reader import open_results
+from tricell.results.open_file import OpenFile, open_hdf5
+from tricell.results.reader import checked_schema, run_file
 from tricell.results.structure_checks import check_structure
 from tricell.results.usable_file import UsableFile
 from tricell.results.value_checks import check_values
@@ -79,15 +80,21 @@ def validate(path: Path | str) -> Validation:
         If there is no such file or if it is no results file that this program knows; see
         `tricell.results.reader.open_results`.
     """
-    with open_results(path) as results, results.reading("the structure of the file"):
-        file = results._file
+    target = run_file(Path(path))
+    goes_on = target != Path(path)  # a lock could keep the run from writing
+    with (
+        OpenFile(target, open_hdf5(target, locking=False if goes_on else None)) as opened,
+        opened.reading("the structure of the file"),
+    ):
+        file = opened._file
+        checked_schema(dict(file.attrs.items()), target)
         version = str(file.attrs["schema_version"])
         found = list(check_structure(file))
         unusable = {each.path for each in found if each.kind in UNUSABLE}
         found += check_values(UsableFile(file, unusable))
         notes = [e for e in found if e.kind is DeviationKind.UNKNOWN and _is_newer(version)]
         return Validation(
-            path=results.path,
+            path=target,
             schema_version=version,
             status=str(file.attrs.get("run_status", "")),
             deviations=tuple(each for each in found if each not in notes),
