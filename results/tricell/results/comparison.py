@@ -19,7 +19,7 @@ import pandas as pd
 from tricell.errors import ResultsError
 from tricell.results import layout
 from tricell.results.bill_changes import WinnersLosers, winners_and_losers
-from tricell.results.figure_scopes import LEVEL
+from tricell.results.figure_scopes import AREA, LEVEL
 from tricell.results.reader import Results, open_results
 from tricell.results.run_summary import GAIN_EUR
 
@@ -31,10 +31,6 @@ LEVEL_FIGURES = ("energy_traded", "price_traded", "peak_import", "self_sufficien
 """Figures that are compared for each level too; all others only for the whole run."""
 POPULATION = ("class", "area", "load_kw", "pv_kwp", "battery_kwh")
 """Columns of tables/agent that make two agents of one name the same household."""
-FIGURE_COLUMNS = ("scope", "name", "unit", "value")
-LEVELS = layout.AREA_LEVELS
-LEVEL_KIND, AREA_KIND = "level", "area"
-"""What a key figure speaks about, see the column scope_kind of tables/kpi."""
 EXTREMES = 3
 """How many agents are named that gain and that lose most."""
 
@@ -119,15 +115,15 @@ class Comparison:
 
     Attributes
     ----------
-    figures : those of the run and of its levels.
+    figures : all of the run, and those of its levels that are in `LEVEL_FIGURES`.
     changes : one entry per run after the first.
-    area_figures : those of areas that the first run and another have; their scope is the area.
+    part_figures : all of the levels and areas that the first run and another have.
     """
 
     runs: tuple[ComparedRun, ...]
     figures: tuple[FigureRow, ...]
     changes: tuple[BillChange | None, ...]
-    area_figures: tuple[FigureRow, ...] = ()
+    part_figures: tuple[FigureRow, ...] = ()
 
 
 Figures: TypeAlias = Mapping[tuple[str, str, str], float]
@@ -140,7 +136,7 @@ class _Content:
 
     run: ComparedRun
     figures: Figures
-    area_figures: Figures
+    part_figures: Figures
     bills: pd.DataFrame | None
     agents: frozenset[str]
     population: pd.DataFrame | None
@@ -165,7 +161,7 @@ def compare_runs(paths: Sequence[Path | str]) -> Comparison:
         runs=tuple(content.run for content in contents),
         figures=_figures(contents),
         changes=tuple(_change(content, contents[0]) for content in contents[1:]),
-        area_figures=_area_figures(contents),
+        part_figures=_part_figures(contents),
     )
 
 
@@ -195,7 +191,7 @@ def _read(path: Path, letter: str) -> _Content:
         return _Content(
             run,
             _run_figures(results, bills),
-            _figures_about(results, (AREA_KIND,)),
+            _figures_about(results, (LEVEL, AREA)),
             bills,
             agents,
             _population(results),
@@ -232,8 +228,10 @@ def _bills(results: Results) -> pd.DataFrame | None:
 
 
 def _run_figures(results: Results, bills: pd.DataFrame | None) -> Figures:
-    """Read the figures of the run and its levels, and count who gains against no trading."""
-    figures = dict(_figures_about(results, (layout.RUN_SCOPE, LEVEL_KIND)))
+    """Read the figures of the run and some of its levels, and count who gains by trading."""
+    figures = dict(_figures_about(results, (layout.RUN_SCOPE,)))
+    of_levels = _figures_about(results, (LEVEL,))
+    figures |= {key: value for key, value in of_levels.items() if key[1] in LEVEL_FIGURES}
     if bills is not None and "saving" in (table := results.table("bill")):
         saving = table["saving"].to_numpy(dtype=np.float64)
         counts = {"agents_gaining": saving > GAIN_EUR, "agents_losing": saving < -GAIN_EUR}
@@ -243,21 +241,17 @@ def _run_figures(results: Results, bills: pd.DataFrame | None) -> Figures:
 
 
 def _figures_about(results: Results, kinds: Sequence[str]) -> Figures:
-    """Read the key figures about some kinds of scope; early files know the run and its levels."""
+    """Read the key figures about some kinds of scope; early files know the run only."""
     if "kpi" not in results.tables:
         return {}
     table = results.table("kpi")
-    scopes = table["scope"] if "scope" in table else pd.Series(layout.RUN_SCOPE, table.index)
-    early = scopes.map({layout.RUN_SCOPE: layout.RUN_SCOPE} | dict.fromkeys(LEVELS, LEVEL_KIND))
-    wanted = (table["scope_kind"] if "scope_kind" in table else early).isin(list(kinds))
+    if "scope_kind" not in table:
+        table = table.assign(scope_kind=layout.RUN_SCOPE, scope=layout.RUN_SCOPE)
+    table = table[table["scope_kind"].isin(list(kinds))]
     return {
         (str(scope), str(name), str(unit)): float(value)
         for scope, name, unit, value in zip(
-            scopes[wanted],
-            table["name"][wanted],
-            table["unit"][wanted],
-            table["value"][wanted],
-            strict=True,
+            table["scope"], table["name"], table["unit"], table["value"], strict=True
         )
     }
 
@@ -306,13 +300,13 @@ def _other_agents(agents: frozenset[str], first: frozenset[str]) -> str:
 def _figures(contents: Sequence[_Content]) -> tuple[FigureRow, ...]:
     figures = [content.figures for content in contents]
     keys = dict.fromkeys(key for each in figures for key in each)
-    scopes = [layout.RUN_SCOPE, *LEVELS]
+    scopes = [layout.RUN_SCOPE, *layout.AREA_LEVELS]
     ordered = sorted(keys, key=lambda key: scopes.index(key[0]))
     return tuple(_row(key, contents, figures) for key in ordered)
 
 
-def _area_figures(contents: Sequence[_Content]) -> tuple[FigureRow, ...]:
-    figures = [content.area_figures for content in contents]
+def _part_figures(contents: Sequence[_Content]) -> tuple[FigureRow, ...]:
+    figures = [content.part_figures for content in contents]
     shared = [key for key in figures[0] if any(key in other for other in figures[1:])]
     return tuple(_row(key, contents, figures) for key in shared)
 
