@@ -8,7 +8,6 @@ from typing import NamedTuple, TypeAlias
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from tricell.results import layout
 from tricell.results.datasets import (
@@ -21,6 +20,7 @@ from tricell.results.datasets import (
     create_table,
     create_table_group,
     describe,
+    file_image,
     row_number,
     storable_text,
     write_rows,
@@ -30,6 +30,10 @@ from tricell.results.packing import copy_chunks, fast_deflate
 from tricell.results.run_folder import MASTER, publish, unfinished
 from tricell.results.run_header import RunHeader, write_header
 from tricell.results.segments import Recorded, Segment
+
+PLAIN = ("earliest", "v108")
+VIRTUAL = ("earliest", "v110")
+"""Oldest and newest form of HDF5 that files may need: virtual datasets came with 1.10."""
 
 EntityColumns: TypeAlias = Mapping[str, Mapping[str, Column]]
 
@@ -91,10 +95,62 @@ def rows_in(segments: Iterable[Segment]) -> dict[str, int]:
     return counts
 
 
+class Frame:
+    """What does not change in the files of a run, made once: header, entities, groups and ids.
+
+    Parameters
+    ----------
+    header, entities : of the run.
+    gzip_level : for tables and series.
+    """
+
+    def __init__(self, header: RunHeader, entities: EntityColumns, gzip_level: int) -> None:
+        self.header = header
+        self.entities = entities
+        self.gzip_level = gzip_level
+        self._images: dict[tuple[str, ...], bytes] = {}
+
+    def start_file(self, path: Path, segments: Sequence[Segment]) -> None:
+        """Write the beginning of a file that shows or joins segments, with the status running."""
+        recorded = recorded_series(segments)
+        image = self._images.get(tuple(recorded))
+        if image is None:
+            image = file_image(lambda file: self._fill(file, recorded), PLAIN)
+            self._images[tuple(recorded)] = image
+        require_room(path, len(image) + ROOM_FOR_THE_END // 8)
+        path.write_bytes(image)
+
+    def places(self, file: h5py.File, segments: Sequence[Segment]) -> list[_Place]:
+        """Write the times of all slots; give the series to be filled."""
+        times = self.header.times(0, segments[-1].end if segments else 0)
+        places = []
+        for name, names in recorded_series(segments).items():
+            kind, group = layout.SERIES[name], file[layout.series_path(name)]
+            axes = [group[layout.TIME.name], *([group[name]] if kind.id_table else [])]
+            write_rows(axes[0], 0, times)
+            places += [_Place(group, each, axes) for each in kind.variables if each.name in names]
+        return places
+
+    def _fill(self, file: h5py.File, recorded: Recorded) -> None:
+        write_header(file, self.header)
+        tables = file.create_group(layout.TABLE_ROOT, track_order=True)
+        for name, columns in self.entities.items():
+            create_table(tables, layout.TABLES[name], columns, self.gzip_level)
+        root = file.create_group(layout.SERIES_ROOT, track_order=True)
+        ids = series_ids(self.entities)
+        for name in recorded:
+            kind = layout.SERIES[name]
+            group = root.create_group(name, track_order=True)
+            group.attrs["long_name"] = kind.meaning
+            create_axis(group, layout.TIME, np.empty(0, np.int64), grows=True)
+            if kind.id_table:
+                axis = layout.Variable(name, "str", "", f"ids, as in tables/{kind.id_table}")
+                create_axis(group, axis, ids[name])
+
+
 def write_master(
     folder: Path,
-    header: RunHeader,
-    entities: EntityColumns,
+    frame: Frame,
     segments: Sequence[Segment],
     *,
     status: layout.RunStatus = "running",
@@ -102,13 +158,13 @@ def write_master(
 ) -> None:
     """Write the file that shows everything so far; programs read it like a finished one."""
     path = folder / MASTER
-    size = path.stat().st_size if path.exists() else 0
     datasets = sum(map(len, recorded_series(segments).values())) + len(layout.TABLES)
     growth = BYTES_PER_PIECE * datasets * len(segments)
-    require_room(unfinished(path), size + growth + ROOM_FOR_THE_END // 8)
-    with h5py.File(unfinished(path), "w", libver=("earliest", "v110"), track_order=True) as file:
+    require_room(unfinished(path), growth + ROOM_FOR_THE_END // 8)
+    frame.start_file(unfinished(path), segments)
+    with h5py.File(unfinished(path), "r+", libver=VIRTUAL, track_order=True) as file:
         pieces = [_Piece(each.first_slot, each.slots, each.path.name) for each in segments]
-        for place in _write_frame(file, header, entities, segments, gzip_level=1):
+        for place in frame.places(file, segments):
             _show(place.group, place.variable, pieces, place.axes)
         for name, columns in recorded_tables(segments).items():
             _show_table(file[layout.TABLE_ROOT], layout.TABLES[name], columns, segments)
@@ -116,35 +172,48 @@ def write_master(
     publish(path)
 
 
-def join(
-    path: Path,
-    header: RunHeader,
-    entities: EntityColumns,
-    segments: Sequence[Segment],
-    gzip_level: int,
-) -> None:
+def join(path: Path, frame: Frame, segments: Sequence[Segment]) -> None:
     """Write all segments as one plain file, its status still running."""
-    require_room(path, ROOM_FOR_THE_END // 8)
-    with h5py.File(path, "w", libver=("earliest", "v108"), track_order=True) as file:
-        places = _write_frame(file, header, entities, segments, gzip_level)
-        series = {place.path: create_series(*place, gzip_level) for place in places}
-        counts = rows_in(segments)
-        columns: dict[str, _GrowingColumn] = {}
-        for name, names in recorded_tables(segments).items():
-            table, parent = layout.TABLES[name], file[layout.TABLE_ROOT]
-            made = create_growing_table(parent, table, names, counts[name], gzip_level)
-            columns |= {column.name: _GrowingColumn(column) for column in made.values()}
+    frame.start_file(path, segments)
+    with h5py.File(path, "r+", libver=PLAIN, track_order=True) as file:
+        series = {
+            place.path: create_series(*place, frame.gzip_level)
+            for place in frame.places(file, segments)
+        }
+        columns = _create_tables(file[layout.TABLE_ROOT], segments, frame.gzip_level)
         for segment in segments:
             require_room(path, segment.path.stat().st_size + ROOM_FOR_THE_END // 8)
             with h5py.File(segment.path, "r") as source:
-                if segment.slots:
-                    for name, target in series.items():
-                        _copy_rows(source[name], target, segment.first_slot)
-                for table_name in segment.rows:
-                    for column in source[layout.table_path(table_name)].values():
-                        columns[column.name].add(column[:])
+                _copy_segment(source, segment, series, columns)
         for growing in columns.values():
             growing.end()
+
+
+def _create_tables(
+    parent: h5py.Group, segments: Sequence[Segment], gzip_level: int
+) -> dict[str, _GrowingColumn]:
+    """Create the growing tables; give their columns by path."""
+    counts = rows_in(segments)
+    columns: dict[str, _GrowingColumn] = {}
+    for name, names in recorded_tables(segments).items():
+        table = layout.TABLES[name]
+        group = create_growing_table(parent, table, names, counts[name], gzip_level)
+        columns |= {column.name: _GrowingColumn(column) for column in group.values()}
+    return columns
+
+
+def _copy_segment(
+    source: h5py.File,
+    segment: Segment,
+    series: Mapping[str, h5py.Dataset],
+    columns: Mapping[str, _GrowingColumn],
+) -> None:
+    if segment.slots:
+        for path, target in series.items():
+            _copy_rows(source[path], target, segment.first_slot)
+    for name in segment.rows:
+        for column in source[layout.table_path(name)].values():
+            columns[column.name].add(column[:])
 
 
 def end_file(
@@ -157,7 +226,7 @@ def end_file(
     """Write the tables at the end of a joined file, then its status."""
     volume = sum(column.nbytes for columns in tables.values() for column in columns.values())
     require_room(path, 8 * volume + ROOM_FOR_THE_END // 8)
-    with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
+    with h5py.File(path, "r+", libver=PLAIN) as file:
         for name, columns in tables.items():
             create_table(file[layout.TABLE_ROOT], layout.TABLES[name], columns, gzip_level)
         set_status(file, status, failure_message)
@@ -205,46 +274,6 @@ def _copy_rows(source: h5py.Dataset, target: h5py.Dataset, first: int) -> None:
         copy_chunks(source, target, first)
 
 
-def _write_frame(
-    file: h5py.File,
-    header: RunHeader,
-    entities: EntityColumns,
-    segments: Sequence[Segment],
-    gzip_level: int,
-) -> list[_Place]:
-    """Write all that is known without the segments' values; give the series to be filled."""
-    write_header(file, header)
-    tables = file.create_group(layout.TABLE_ROOT, track_order=True)
-    for name, columns in entities.items():
-        create_table(tables, layout.TABLES[name], columns, gzip_level)
-    root = file.create_group(layout.SERIES_ROOT, track_order=True)
-    slots = segments[-1].end if segments else 0
-    times, ids = header.times(0, slots), series_ids(entities)
-    places = []
-    for name, names in recorded_series(segments).items():
-        kind = layout.SERIES[name]
-        group = root.create_group(name, track_order=True)
-        group.attrs["long_name"] = kind.meaning
-        axes = _write_axes(group, kind, times, ids)
-        places += [_Place(group, each, axes) for each in kind.variables if each.name in names]
-    return places
-
-
-def _write_axes(
-    group: h5py.Group,
-    kind: layout.SeriesGroup,
-    times: NDArray[np.int64],
-    ids: Mapping[str, Column],
-) -> list[h5py.Dataset]:
-    axes = [create_axis(group, layout.TIME, times, grows=True)]
-    if kind.id_table:
-        meaning = f"ids, as in tables/{kind.id_table}"
-        axes.append(
-            create_axis(group, layout.Variable(kind.name, "str", "", meaning), ids[kind.name])
-        )
-    return axes
-
-
 def _show_table(
     parent: h5py.Group, table: layout.Table, columns: Iterable[str], segments: Sequence[Segment]
 ) -> None:
@@ -275,11 +304,13 @@ def _show(
     if variable.is_float:
         properties.set_fill_value(np.array(np.nan, variable.dtype))
     path = f"{group.name}/{variable.name}".encode()
+    source = whole.copy()
     for piece in pieces:
         if piece.rows:
             extent = (piece.rows, *shape[1:])
             whole.select_hyperslab((piece.first, *(0 for _ in shape[1:])), extent)
-            properties.set_virtual(whole, piece.file.encode(), path, h5py.h5s.create_simple(extent))
+            source.set_extent_simple(extent)
+            properties.set_virtual(whole, piece.file.encode(), path, source)
     whole.select_all()
     kind = h5py.h5t.py_create(np.dtype(variable.dtype), logical=True)
     h5py.h5d.create(group.id, variable.name.encode(), kind, whole, dcpl=properties)

@@ -114,15 +114,12 @@ class RunFolder:
         return self.master.is_file()
 
     def is_locked(self) -> bool:
-        """Whether somebody works on the run."""
+        """Whether somebody else works on the run."""
         if not (self.path / LOCK).exists():
             return False
-        try:
-            self.lock()
-        except ResultsError:
-            return True
+        is_free = self._try_lock()
         self.unlock()
-        return False
+        return not is_free
 
     def is_written_error(self) -> ResultsError:
         """Give the error for a folder whose lock somebody else holds."""
@@ -149,13 +146,18 @@ class RunFolder:
         ResultsError
             If somebody else holds it, or if the folder cannot be written.
         """
+        if not self._try_lock():
+            raise self.is_written_error()
+
+    def _try_lock(self) -> bool:
         lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)
-        try:
-            with clear_file_errors(self.path, "try again"):
+        with clear_file_errors(self.path, "try again"):
+            try:
                 lock.acquire()
-        except Timeout:
-            raise self.is_written_error() from None
+            except Timeout:
+                return False
         self._lock = lock
+        return True
 
     def unlock(self) -> None:
         """Let go of the lock, if it is held."""
@@ -231,8 +233,6 @@ def clear_file_errors(path: Path, then: str) -> Iterator[None]:
     """
     try:
         yield
-    except Timeout:
-        raise
     except FILE_ERRORS as error:
         code = getattr(error, "errno", None)
         reason = os.strerror(code) if code else str(error)

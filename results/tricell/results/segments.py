@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from tricell.errors import ResultsError
 from tricell.results import layout
-from tricell.results.datasets import ROWS_PER_TABLE_CHUNK, Column, row_number, write_rows
+from tricell.results.datasets import (
+    ROWS_PER_TABLE_CHUNK,
+    Column,
+    file_image,
+    row_number,
+    write_rows,
+)
 from tricell.results.disk_space import require_room
 from tricell.results.packing import fast_deflate
 from tricell.results.run_folder import FILE_ERRORS, SEGMENT, SEGMENTS, publish, unfinished
@@ -72,18 +78,16 @@ class OpenSegment:
     ----------
     folder : of the run.
     first_slot : its first slot.
-    widths : (group, variable) -> number of entities, None for one number per slot.
     first_rows : growing table -> rows in the segments before.
-    gzip_level : for the series.
+    form : from `segment_form`.
     """
 
     def __init__(
         self,
         folder: Path,
         first_slot: int,
-        widths: Mapping[tuple[str, str], int | None],
         first_rows: Mapping[str, int],
-        gzip_level: int,
+        form: bytes,
     ) -> None:
         self.path = folder / SEGMENT.format(first_slot)
         self.first_slot = first_slot
@@ -91,12 +95,13 @@ class OpenSegment:
         self.rows: dict[str, int] = {}
         self._first_rows = first_rows
         self._table_bytes = 0
-        self._gzip_level = gzip_level
         self._deflate = fast_deflate()
-        self._file = h5py.File(unfinished(self.path), "w", libver=("earliest", "v108"))
+        unfinished(self.path).write_bytes(form)
+        self._file = h5py.File(unfinished(self.path), "r+", libver=("earliest", "v108"))
         self._series = {
-            (group, name): self._create_series(group, name, width)
-            for (group, name), width in widths.items()
+            (name, variable): dataset
+            for name, group in self._file[layout.SERIES_ROOT].items()
+            for variable, dataset in group.items()
         }
 
     def require_room(self, needed_bytes: int) -> None:
@@ -150,40 +155,54 @@ class OpenSegment:
         file.attrs[FIRST_SLOT], file.attrs[SLOTS] = self.first_slot, self.slots
         file.close()
 
-    def _create_series(self, group: str, name: str, width: int | None) -> h5py.Dataset:
-        variable = layout.SERIES[group].variable(name)
-        assert variable is not None
-        shape: tuple[int, ...] = (0,) if width is None else (0, width)
-        chunk = layout.chunk_shape(width)
-        path = layout.series_path(group, name)
-        return self._create(path, variable, shape, chunk, self._gzip_level)
-
     def _table_column(self, table: layout.Table, name: str) -> h5py.Dataset:
         path = layout.table_path(table.name, name)
         if path in self._file:
             return self._file[path]
         variable = table.column(name) or row_number(table)
-        return self._create(path, variable, (0,), (ROWS_PER_TABLE_CHUNK,), TABLE_GZIP_LEVEL)
+        return _create(self._file, path, variable, (0,), (ROWS_PER_TABLE_CHUNK,), TABLE_GZIP_LEVEL)
 
-    def _create(
-        self,
-        path: str,
-        variable: layout.Variable,
-        shape: tuple[int, ...],
-        chunk: tuple[int, ...],
-        gzip_level: int,
-    ) -> h5py.Dataset:
-        return self._file.create_dataset(
-            path,
-            shape,
-            variable.dtype,
-            maxshape=(None, *shape[1:]),
-            chunks=chunk,
-            compression="gzip",
-            compression_opts=gzip_level,
-            shuffle=True,
-            fillvalue=np.nan if variable.is_float else None,
-        )
+
+def segment_form(widths: Mapping[tuple[str, str], int | None], gzip_level: int) -> bytes:
+    """Give the beginning of all segments of a run: series without slots.
+
+    Parameters
+    ----------
+    widths : (group, variable) -> number of entities, None for one number per slot.
+    gzip_level : for the series.
+    """
+
+    def fill(file: h5py.File) -> None:
+        file.create_group(layout.SERIES_ROOT)
+        for (group, name), width in widths.items():
+            variable = layout.SERIES[group].variable(name)
+            assert variable is not None
+            shape: tuple[int, ...] = (0,) if width is None else (0, width)
+            path, chunk = layout.series_path(group, name), layout.chunk_shape(width)
+            _create(file, path, variable, shape, chunk, gzip_level)
+
+    return file_image(fill, ("earliest", "v108"))
+
+
+def _create(  # noqa: PLR0917
+    file: h5py.File,
+    path: str,
+    variable: layout.Variable,
+    shape: tuple[int, ...],
+    chunk: tuple[int, ...],
+    gzip_level: int,
+) -> h5py.Dataset:
+    return file.create_dataset(
+        path,
+        shape,
+        variable.dtype,
+        maxshape=(None, *shape[1:]),
+        chunks=chunk,
+        compression="gzip",
+        compression_opts=gzip_level,
+        shuffle=True,
+        fillvalue=np.nan if variable.is_float else None,
+    )
 
 
 def read_segment(path: Path) -> Segment:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
@@ -24,6 +24,7 @@ from tricell.results.disk_space import require_room
 from tricell.results.joining import (
     ROOM_FOR_THE_END,
     EntityColumns,
+    Frame,
     end_file,
     join,
     recorded_series,
@@ -48,7 +49,7 @@ from tricell.results.run_folder import (
 from tricell.results.run_header import RunHeader, begun, header_as_json, resumed
 from tricell.results.saved_memory import Memory, PackedMemory, pack_memory
 from tricell.results.saved_run import SavedRun
-from tricell.results.segments import OpenSegment, Recorded, Segment
+from tricell.results.segments import OpenSegment, Recorded, Segment, segment_form
 
 __all__ = ["ResultsWriter", "RunHeader", "SavedRun", "check_output", "part_path"]
 
@@ -149,9 +150,11 @@ class ResultsWriter:
         self._entities = entities
         self._ids = series_ids(entities)
         self._gzip_level = gzip_level
+        self._frame = Frame(header, entities, gzip_level)
         self._saved: SavedRun | None = None
         self._segments: list[Segment] = []
         self._segment: OpenSegment | None = None
+        self._form = b""
         self._is_open = False
         self._groups: set[str] = set()
         self._buffers: dict[tuple[str, str], NDArray[Any]] = {}
@@ -209,7 +212,7 @@ class ResultsWriter:
             check_output(self.path, force=self._force)
             self._folder.create()
         self._is_open = True
-        with clear_file_errors(self.part_path, self._how_to_go_on()):
+        with self._clear_file_errors():
             require_room(self._folder.master, ROOM_FOR_THE_END)
             self._write_header()
             self._write_master()
@@ -311,7 +314,7 @@ class ResultsWriter:
         count = self._row
         if not self._is_open or not (count or self._rows):
             return
-        with clear_file_errors(self.part_path, self._how_to_go_on()):
+        with self._clear_file_errors():
             require_room(self._folder.master, ROOM_FOR_THE_END)
             segment = self._open_segment()
             segment.require_room(self._bytes_taken() + ROOM_FOR_THE_END)
@@ -342,7 +345,7 @@ class ResultsWriter:
         self.flush()
         if self._segment is None or not self._segment.slots:
             return
-        with clear_file_errors(self.part_path, self._how_to_go_on()):
+        with self._clear_file_errors():
             self._segment.require_room(sum(each.nbytes for each in packed))
             self._end_segment(packed)
             self._write_master()
@@ -367,7 +370,8 @@ class ResultsWriter:
         failure_message
             Why the run failed.
         derive
-            Called with the path of the joined file, before it gets its name; gives more tables.
+            Called with the path of the joined file, with all those tables in it, before it gets
+            its name; gives the tables that are worked out from it.
 
         Returns
         -------
@@ -379,6 +383,7 @@ class ResultsWriter:
             If a table does not fit the layout or the file cannot be written.
         """
         if not self._is_open:
+            self.abandon()
             return None
         if self.slots_written == 0:
             self._remove_folder()
@@ -388,6 +393,8 @@ class ResultsWriter:
                 f"{self.path}: the run has {self.slots_written} of "
                 f"{self._header.number_of_slots} slots and is not complete"
             )
+        if status == "failed":
+            failure_message = failure_message or "the run ended without saying why"
         checked = self._checked_tables(tables or {})
         self._end_tail(must_succeed=status == "complete")
         if status == "failed":
@@ -422,18 +429,20 @@ class ResultsWriter:
 
     def _open_segment(self) -> OpenSegment:
         if self._segment is None:
+            first_rows = rows_in(self._segments)
+            self._segment = OpenSegment(
+                self.part_path, self._slots_on_disk, first_rows, self._segment_form()
+            )
+        return self._segment
+
+    def _segment_form(self) -> bytes:
+        if not self._form:
             widths: dict[tuple[str, str], int | None] = {
                 key: buffer.shape[1] if buffer.ndim > 1 else None
                 for key, buffer in self._buffers.items()
             }
-            self._segment = OpenSegment(
-                self.part_path,
-                self._slots_on_disk,
-                widths,
-                rows_in(self._segments),
-                self._gzip_level,
-            )
-        return self._segment
+            self._form = segment_form(widths, self._gzip_level)
+        return self._form
 
     def _flush_rows(self, segment: OpenSegment) -> None:
         waiting, self._rows = self._rows, {}
@@ -460,7 +469,7 @@ class ResultsWriter:
         except ResultsError:
             if must_succeed:
                 raise
-        with clear_file_errors(self.part_path, self._how_to_go_on()):
+        with self._clear_file_errors():
             self._end_segment()
 
     def _write_header(self) -> None:
@@ -473,8 +482,7 @@ class ResultsWriter:
     ) -> None:
         write_master(
             self.part_path,
-            self._header,
-            self._entities,
+            self._frame,
             self._segments,
             status=status,
             failure_message=failure_message,
@@ -492,26 +500,45 @@ class ResultsWriter:
         failure_message: str,
         derive: Derive | None,
     ) -> None:
-        whole = self.part_path / JOINED
-        path = unfinished(whole)
-        with clear_file_errors(self.path, self._how_to_go_on()):
-            try:
-                join(path, self._header, self._entities, self._segments, self._gzip_level)
-                if derive is not None:
-                    tables |= self._checked_tables(derive(path), given=tables)
+        path = unfinished(self.part_path / JOINED)
+        try:
+            with self._clear_file_errors():
+                join(path, self._frame, self._segments)
+            if derive is not None:
+                with self._clear_file_errors():
+                    end_file(path, tables, "running", "", self._gzip_level)
+                tables, failure_message = self._derived(derive, path, tables, failure_message)
+            with self._clear_file_errors():
                 end_file(path, tables, status, failure_message, self._gzip_level)
                 sync(path)
-            except BaseException:
+        except BaseException:
+            with suppress(OSError):
                 path.unlink(missing_ok=True)
+            raise
+        with self._clear_file_errors():
+            self._give_name(path)
+
+    def _derived(
+        self, derive: Derive, path: Path, given: Mapping[str, object], failure_message: str
+    ) -> tuple[dict[str, dict[str, Column]], str]:
+        """Work out the last tables; a run that failed goes without them if they have no answer."""
+        try:
+            return self._checked_tables(derive(path), given), failure_message
+        except ResultsError as error:
+            if not failure_message:
                 raise
-            if self.path.exists() and not self._may_be_replaced():
-                os.replace(path, whole)
-                raise ResultsError(
-                    f"{self.path} appeared while the run went on and is not overwritten; "
-                    f"the results are in {whole}: move that file to another name"
-                )
-            os.replace(path, self.path)
-            sync_folder(self.path.absolute().parent)
+            return {}, f"{failure_message}\nKey figures were not worked out: {error}"
+
+    def _give_name(self, path: Path) -> None:
+        if self.path.exists() and not self._may_be_replaced():
+            whole = self.part_path / JOINED
+            os.replace(path, whole)
+            raise ResultsError(
+                f"{self.path} appeared while the run went on and is not overwritten; "
+                f"the results are in {whole}: move that file to another name"
+            )
+        os.replace(path, self.path)
+        sync_folder(self.path.absolute().parent)
 
     def _may_be_replaced(self) -> bool:
         """Whether the existing file is in nobody's way: the run's own end when it failed."""
@@ -524,10 +551,11 @@ class ResultsWriter:
             segment.abandon()
         self._folder.remove()
 
-    def _how_to_go_on(self) -> str:
-        return (
+    def _clear_file_errors(self) -> AbstractContextManager[None]:
+        return clear_file_errors(
+            self.part_path,
             f"go on with `tricell run --resume {self.path}`; what was saved can be read in "
-            f"{self._folder.master}"
+            f"{self._folder.master}",
         )
 
     def _bytes_taken(self) -> int:
