@@ -14,6 +14,7 @@ Examples
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -25,8 +26,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tricell.errors import ResultsError
-from tricell.results import layout
-from tricell.results.open_file import OpenFile
+from tricell.results import layout, study_layout
+from tricell.results.expected_parts import HINT, checked_attributes, series_parts, table_parts
+from tricell.results.open_file import OpenFile, open_hdf5
+from tricell.results.run_folder import MASTER, part_path
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,30 +37,78 @@ if TYPE_CHECKING:
 Instant: TypeAlias = str | np.datetime64 | pd.Timestamp
 
 ROWS_PER_BLOCK = 30 * layout.ROWS_PER_CHUNK
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+TABLE_ROWS_PER_BLOCK = 1 << 18
+PART_SUFFIX = part_path("run.h5").suffix
+KNOWN_VERSION = tuple(int(number) for number in layout.SCHEMA_VERSION.split(".")[:2])
 
 
 def open_results(path: Path | str) -> Results:
     """Open a results file for reading.
 
+    While a run goes on, or after it was killed, its file is not there yet; then what it has written
+    so far is opened, and `Results.status` is running.
+
+    Parameters
+    ----------
+    path
+        A results file, or the folder FILE.part that a run writes in.
+
     Raises
     ------
     ResultsError
-        If there is no such file, or if it is not HDF5, cut off, still being written, not a
-        results file of tricell, or of a higher major version than this program knows.
+        If there is no such file, or if it is not HDF5, damaged or cut off, not a results file of
+        tricell, or of a higher major version than this program knows.
     """
-    target = Path(path)
-    file = _open_hdf5(target)
+    target = run_file(Path(path))
+    is_running = target.name == MASTER and target.parent.suffix == PART_SUFFIX
+    # A lock could keep the run from writing; and what it writes never changes what is there.
+    file = open_hdf5(target, locking=False if is_running else None)
     try:
-        _check_schema(file, target)
-    except ResultsError:
+        return Results(target, file)
+    except BaseException:
         file.close()
         raise
-    return Results(target, file)
+
+
+def run_file(path: Path) -> Path:
+    """Find what holds the results: the file, or the one in the folder of a run that goes on.
+
+    Raises
+    ------
+    ResultsError
+        If it is a folder without results.
+    """
+    if path.is_dir():
+        inside = path / MASTER
+        if not inside.exists():
+            raise ResultsError(
+                f"{path} is a folder without {MASTER}; expected a results file such "
+                f"as week.h5, or the folder week.h5.part of a run that goes on. A run that has "
+                f"just begun has nothing to read before its first checkpoint"
+            )
+        return inside
+    folder = part_path(path)
+    return run_file(folder) if not path.exists() and folder.is_dir() else path
 
 
 class Results(OpenFile):
     """An open results file; get one from `open_results`."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        super().__init__(path, file)
+        with self.reading("the attributes of the file"):
+            found = dict(file.attrs.items())
+        version = checked_schema(found, path)
+        self._strict = version <= KNOWN_VERSION
+        self._attrs = checked_attributes(found, str(path))
+        self._parts: dict[str, dict[str, h5py.Dataset]] = {}
+        self._segments_seen: set[str] = set()
+        roots = self._members("/")
+        for name in (layout.SERIES_ROOT, layout.TABLE_ROOT, layout.META_ROOT):
+            if not isinstance(roots.get(name), h5py.Group):
+                raise ResultsError(
+                    f"{path}: the group /{name} is missing; found: {list(roots)}. {HINT}"
+                )
 
     def __repr__(self) -> str:
         return f"<Results {self.path}: {self.attrs['run_id']}, {self.status}>"
@@ -65,12 +116,13 @@ class Results(OpenFile):
     @property
     def attrs(self) -> Mapping[str, Any]:
         """Attributes of the run, see `layout.ROOT_ATTRIBUTES`."""
-        return MappingProxyType({name: _plain(value) for name, value in self._file.attrs.items()})
+        return MappingProxyType(self._attrs)
 
     @property
-    def status(self) -> str:
+    def status(self) -> layout.RunStatus:
         """Status of the run: running, complete or failed."""
-        return str(self._file.attrs["run_status"])
+        status: layout.RunStatus = self._attrs["run_status"]
+        return status
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -86,17 +138,19 @@ class Results(OpenFile):
     @property
     def provenance(self) -> Mapping[str, Any]:
         """Packages, inputs, solver and machine of the run."""
-        return MappingProxyType(json.loads(self._text(layout.PROVENANCE_JSON)))
+        text = self._text(layout.PROVENANCE_JSON)
+        with self.reading(layout.meta_path(layout.PROVENANCE_JSON)):
+            return MappingProxyType(dict(json.loads(text)))
 
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables in the file."""
-        return tuple(self._file[layout.TABLE_ROOT])
+        return tuple(self._members(layout.TABLE_ROOT))
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the groups of time series in the file."""
-        return tuple(self._file[layout.SERIES_ROOT])
+        return tuple(self._members(layout.SERIES_ROOT))
 
     @property
     def kpis(self) -> Mapping[str, Mapping[str, float | None]]:
@@ -119,15 +173,17 @@ class Results(OpenFile):
         """Ids of the entities of a group of time series, in the order of its columns."""
         if group == layout.SLOT:
             raise ResultsError(f"{self.path}: the group {group} has no entities")
-        ids: pd.Index[str] = pd.Index(self._group(group)[group].asstr()[:], name=group)
+        ids: pd.Index[str] = pd.Index(self._read(self._group(group)[group], ...), name=group)
         return ids
 
     def times(
         self, group: str = layout.SLOT, start: Instant | None = None, stop: Instant | None = None
     ) -> pd.DatetimeIndex:
         """Read the starts of the slots, UTC."""
-        rows = self._rows(group, start, stop)
-        return _instants(self._group(group)[layout.TIME.name][rows], layout.TIME.name)
+        clock = self._group(group)[layout.TIME.name]
+        seconds = self._read(clock, self._rows(group, start, stop))
+        with self.reading(layout.series_path(group, layout.TIME.name)):
+            return _instants(seconds, layout.TIME.name)
 
     def table(self, name: str) -> pd.DataFrame:
         """Read a whole table: times as UTC, coded columns as categories.
@@ -135,20 +191,12 @@ class Results(OpenFile):
         Raises
         ------
         ResultsError
-            If the file has no such table.
+            If the file has no such table, or if it is damaged.
         """
-        if name not in self.tables:
-            raise ResultsError(
-                f"{self.path} has no table {name!r}; it has: {', '.join(self.tables)}"
-            )
-        group = self._file[layout.table_path(name)]
-        axis_is_column = layout.TABLES[name].has_ids if name in layout.TABLES else True
-        columns = {
-            column: _decoded(dataset, slice(None))
-            for column, dataset in group.items()
-            if axis_is_column or column != layout.TABLES[name].axis
-        }
-        return pd.DataFrame(columns)
+        columns = self._columns(name)
+        return pd.DataFrame(
+            {column: self._decoded(dataset, slice(None)) for column, dataset in columns.items()}
+        )
 
     def dataset(self, group: str) -> xr.Dataset:
         """Give a group of time series; values are read when they are needed, while it is open.
@@ -167,11 +215,15 @@ class Results(OpenFile):
         from tricell.results.lazy_arrays import lazy_variable  # noqa: PLC0415
 
         axes = (layout.TIME.name, group)
-        variables = {
-            name: lazy_variable(dataset, (name,) if name in axes else axes[: dataset.ndim], _part)
-            for name, dataset in self._group(group).items()
-        }
-        return xr.decode_cf(xr.Dataset(variables), decode_timedelta=False)
+        parts = self._group(group)
+        with self.reading(layout.series_path(group)):
+            variables = {
+                name: lazy_variable(
+                    part, (name,) if name in axes else axes[: part.ndim], self._read
+                )
+                for name, part in parts.items()
+            }
+            return xr.decode_cf(xr.Dataset(variables), decode_timedelta=False)
 
     def series(
         self,
@@ -220,36 +272,100 @@ class Results(OpenFile):
             If the file has no such group or variable.
         """
         dataset = self._variable(group, variable)
-        rows = self._rows(group, start, stop)
         columns = pd.Index([variable]) if dataset.ndim == 1 else self.ids(group)
-        values = dataset[rows].reshape(-1, len(columns))
+        values = self._read(dataset, self._rows(group, start, stop)).reshape(-1, len(columns))
         return pd.DataFrame(values, index=self.times(group, start, stop), columns=columns)
 
     def slots(self, start: Instant | None = None, stop: Instant | None = None) -> pd.DataFrame:
         """Read all run-wide variables: one row per slot; coded variables as categories."""
         rows = self._rows(layout.SLOT, start, stop)
         group = self._group(layout.SLOT)
-        columns = {name: _decoded(group[name], rows) for name in self.variables(layout.SLOT)}
+        columns = {name: self._decoded(group[name], rows) for name in self.variables(layout.SLOT)}
         return pd.DataFrame(columns, index=self.times(layout.SLOT, start, stop))
 
-    def blocks(self, group: str, variable: str) -> Iterator[NDArray[Any]]:
-        """Read one variable in blocks of some days, so that a year needs little memory."""
+    def blocks(
+        self,
+        group: str,
+        variable: str,
+        start: Instant | None = None,
+        stop: Instant | None = None,
+        *,
+        slots: int = ROWS_PER_BLOCK,
+    ) -> Iterator[NDArray[Any]]:
+        """Read one variable in blocks of that many slots, so that a year needs little memory."""
         dataset = self._variable(group, variable)
-        for first in range(0, dataset.shape[0], ROWS_PER_BLOCK):
-            yield dataset[first : first + ROWS_PER_BLOCK]
+        rows = self._rows(group, start, stop)
+        for first in range(rows.start, rows.stop, slots):
+            yield self._read(dataset, slice(first, min(first + slots, rows.stop)))
+
+    def table_blocks(self, name: str) -> Iterator[pd.DataFrame]:
+        """Read a table in blocks of rows, as `table` does, so that a long one needs little memory.
+
+        There is always at least one block; that of an empty table has no rows.
+
+        Raises
+        ------
+        ResultsError
+            If the file has no such table, or if it is damaged.
+        """
+        columns = self._columns(name)
+        length = min((dataset.size for dataset in columns.values()), default=0)
+        for first in range(0, max(length, 1), TABLE_ROWS_PER_BLOCK):
+            rows = slice(first, min(first + TABLE_ROWS_PER_BLOCK, length))
+            values = {column: self._decoded(data, rows) for column, data in columns.items()}
+            yield pd.DataFrame(values, index=pd.RangeIndex(rows.start, rows.stop))
+
+    def _read(self, dataset: h5py.Dataset, key: Any) -> NDArray[Any]:
+        """Read a part of a dataset; where the run goes on, only if all its segments are there.
+
+        HDF5 itself gives gaps for a segment that is missing or damaged, and says nothing.
+        """
+        if not (self._file and dataset.is_virtual):
+            return super()._read(dataset, key)
+        with self.reading(str(dataset.name)):
+            names = {source.file_name for source in dataset.virtual_sources()}
+        for name in sorted(names - self._segments_seen):
+            open_hdf5(self.path.parent / name, locking=False).close()
+            self._segments_seen.add(name)
+        values = super()._read(dataset, key)
+        if not self.path.exists():
+            raise ResultsError(f"{self.path.parent} is gone: its run has ended; open it again")
+        return values
 
     def _text(self, name: str) -> str:
         path = layout.meta_path(name)
-        if path not in self._file:
-            raise ResultsError(f"{self.path} lacks {path}")
-        return str(self._file[path].asstr()[()])
+        dataset = self._members(layout.META_ROOT).get(name)
+        if not isinstance(dataset, h5py.Dataset):
+            raise ResultsError(f"{self.path} lacks {path}. {HINT}")
+        return str(self._read(dataset, ()))
 
-    def _group(self, name: str) -> h5py.Group:
+    def _group(self, name: str) -> Mapping[str, h5py.Dataset]:
         if name not in self.groups:
             raise ResultsError(
                 f"{self.path} has no time series of {name!r}; it has: {', '.join(self.groups)}"
             )
-        return self._file[layout.series_path(name)]
+        path = layout.series_path(name)
+        if path not in self._parts:
+            members = self._members(path)
+            with self.reading(path):
+                self._parts[path] = series_parts(members, name, f"{self.path}: {path}")
+        return self._parts[path]
+
+    def _columns(self, name: str) -> Mapping[str, h5py.Dataset]:
+        if name not in self.tables:
+            raise ResultsError(
+                f"{self.path} has no table {name!r}; it has: {', '.join(self.tables)}"
+            )
+        path = layout.table_path(name)
+        if path not in self._parts:
+            members, where = self._members(path), f"{self.path}: {path}"
+            with self.reading(path):
+                parts = table_parts(members, name, where, strict=self._strict)
+            table = layout.TABLES.get(name)
+            if table is not None and not table.has_ids:
+                del parts[table.axis]  # the axis is just row numbers
+            self._parts[path] = parts
+        return self._parts[path]
 
     def _variable(self, group: str, variable: str) -> h5py.Dataset:
         if variable not in self.variables(group):
@@ -263,74 +379,54 @@ class Results(OpenFile):
         clock = self._group(group)[layout.TIME.name]
         if start is None and stop is None:
             return slice(0, clock.size)
-        times = clock[:]
+        times = self._read(clock, ...)
         first = 0 if start is None else int(np.searchsorted(times, _seconds(start)))
         end = times.size if stop is None else int(np.searchsorted(times, _seconds(stop)))
         return slice(first, max(first, end))
 
+    def _decoded(self, dataset: h5py.Dataset, rows: slice) -> Any:
+        values = self._read(dataset, rows)
+        with self.reading(str(dataset.name)):
+            if dataset.attrs.get("units") == layout.TIME_UNIT:
+                return _instants(values, None)
+            if "flag_meanings" in dataset.attrs:
+                words = str(dataset.attrs["flag_meanings"]).split()
+                codes = pd.Index(dataset.attrs["flag_values"]).get_indexer(values)
+                return pd.Categorical.from_codes(codes, categories=pd.Index(words))
+        return values
 
-def _open_hdf5(path: Path) -> h5py.File:
-    if not path.is_file():
-        raise ResultsError(f"{path}: no such file")
-    try:
-        with path.open("rb") as file:
-            begin = file.read(len(HDF5_SIGNATURE))
-        if not h5py.is_hdf5(path):
-            raise ResultsError(
-                f"{path} is not a results file: expected HDF5, which begins with "
-                f"{HDF5_SIGNATURE!r}; found {begin!r}"
-            )
-        return h5py.File(path, "r")
-    except PermissionError as error:
-        raise ResultsError(f"{path}: no permission to read it") from error
-    except BlockingIOError as error:
-        raise ResultsError(f"{path} is being written; wait until the run has ended") from error
-    except (OSError, RuntimeError) as error:
+
+def checked_schema(attributes: Mapping[str, Any], path: Path) -> tuple[int, int]:
+    """Give the major and minor version of a results file.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results file of tricell, or of a higher major version than is known.
+    """
+    name = attributes.get("schema_name")
+    if name == study_layout.SCHEMA_NAME:
         raise ResultsError(
-            f"{path} is HDF5 but damaged or cut off ({path.stat().st_size} bytes), expected a "
-            f"whole file; copy it again or repeat the run. HDF5 says: {error}"
-        ) from error
-
-
-def _check_schema(file: h5py.File, path: Path) -> None:
-    name = file.attrs.get("schema_name")
+            f"{path} holds the results of a study, not of one run; `tricell compare {path} "
+            f"--designs A B` reads it, and in Python `tricell.results.study_results.open_study`"
+        )
     if name != layout.SCHEMA_NAME:
         found = "no schema_name" if name is None else f"schema_name {name!r}"
         raise ResultsError(
-            f"{path} is HDF5 but not a results file of tricell: "
-            f"expected schema_name {layout.SCHEMA_NAME!r}, found {found}"
+            f"{path} is HDF5 but not a results file of tricell: expected schema_name "
+            f"{layout.SCHEMA_NAME!r}, found {found}; `tricell run` writes such files"
         )
-    found_version = str(file.attrs.get("schema_version", ""))
-    major, known = (text.partition(".")[0] for text in (found_version, layout.SCHEMA_VERSION))
-    if not major.isdecimal():
-        raise ResultsError(f"{path}: schema_version {found_version!r} is no version like 1.0.0")
-    if int(major) > int(known):
+    version = attributes.get("schema_version")
+    numbers = re.match(r"(\d{1,9})\.(\d{1,9})\.", version) if isinstance(version, str) else None
+    if numbers is None:
+        raise ResultsError(f"{path}: schema_version {version!r} is no version like 1.0.0. {HINT}")
+    major, minor = int(numbers[1]), int(numbers[2])
+    if major != KNOWN_VERSION[0]:
         raise ResultsError(
-            f"{path} has schema version {found_version}, this tricell reads {known}.x; "
+            f"{path} has schema version {version}, this tricell reads {KNOWN_VERSION[0]}.x; "
             f"update tricell"
         )
-    for needed in (layout.SERIES_ROOT, layout.TABLE_ROOT, layout.META_ROOT):
-        if needed not in file:
-            raise ResultsError(f"{path}: the group /{needed} is missing; found: {list(file)}")
-
-
-def _part(dataset: h5py.Dataset, key: Any) -> NDArray[Any]:
-    is_text = h5py.check_string_dtype(dataset.dtype) is not None
-    values: NDArray[Any] = (dataset.asstr() if is_text else dataset)[key]
-    return values
-
-
-def _decoded(dataset: h5py.Dataset, rows: slice) -> Any:
-    if h5py.check_string_dtype(dataset.dtype) is not None:
-        return dataset.asstr()[rows]
-    values = dataset[rows]
-    if dataset.attrs.get("units") == layout.TIME_UNIT:
-        return _instants(values, None)
-    if "flag_meanings" in dataset.attrs:
-        words = str(dataset.attrs["flag_meanings"]).split()
-        codes = pd.Index(dataset.attrs["flag_values"]).get_indexer(values)
-        return pd.Categorical.from_codes(codes, categories=pd.Index(words))
-    return values
+    return major, minor
 
 
 def _instants(seconds: NDArray[np.int64], name: str | None) -> pd.DatetimeIndex:
@@ -342,7 +438,3 @@ def _seconds(instant: Instant) -> int:
     time = pd.Timestamp(instant)
     in_utc = time.tz_localize("UTC") if time.tz is None else time.tz_convert("UTC")
     return int(np.ceil(in_utc.timestamp()))
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
