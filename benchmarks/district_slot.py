@@ -28,8 +28,9 @@ from rich.table import Table
 
 from tricell.grid_models.power_flow import VOLTAGE_TOLERANCE_PU, Admittances
 from tricell.markets.compiled_program import HIGHS_OPTIONS, CompiledProgram
+from tricell.results.writer import ResultsWriter
 from tricell.scenarios.co_simulation import CoSimulation, start_co_simulation
-from tricell.scenarios.results_sink import ResultsSink
+from tricell.scenarios.results_sink import ResultsSink, entity_tables
 from tricell.scenarios.runner import run_header
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.world import World, build_world
@@ -195,12 +196,14 @@ def main() -> None:
     world, tape = build_world(scenario), Tape()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sink = ResultsSink(world, folder / "run.h5", run_header(world), force=False)
+        writer = ResultsWriter(folder / "run.h5", run_header(world), entity_tables(world))
+        writer.begin()
+        sink = ResultsSink(world, writer)
         taping = TapingSink(sink, tape)
         co_simulation = start_co_simulation(world, taping)
         put_on_tape(world, tape)
         started = perf_counter()
-        co_simulation.run(scenario.time.slots, scenario.time.step_s)
+        co_simulation.run()
         whole = perf_counter() - started - (co_simulation.recorder.write_seconds - taping.seconds)
         floors = {
             "linear program": bare_highspy(world.market.hard.program, tape.thetas),

@@ -137,7 +137,7 @@ def test_an_existing_output_is_refused_before_any_work(
     (tmp_path / "village.h5").write_text("precious")
     result = tricell("run", "village", *arguments)
     assert result.exit_code == 2
-    assert "exists already" in result.stderr
+    assert "exists and is not overwritten" in result.stderr
     assert "--force" in result.stderr
     assert (tmp_path / "village.h5").read_text() == "precious"
 

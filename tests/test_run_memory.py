@@ -75,7 +75,7 @@ def run(scenario: Scenario, memory: Memory | None = None, first_slot: int = 0) -
         saved[recorder.slots_done] = remembered
 
     recorder.on_block = save
-    co_simulation.run(scenario.time.slots, scenario.time.step_s)
+    co_simulation.run()
     co_simulation.shut_down()
     return Done(sink, recorder, saved)
 

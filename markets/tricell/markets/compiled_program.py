@@ -246,6 +246,9 @@ class CompiledProgram:
         self.form = self._walk(model, columns, rows, _Walker(parameters))
         self.cold_starts = self.reused = 0
         self._highs = _new_highs()
+        self._sent: list[Floats] = []
+        self._basis: Basis | None = None
+        self._recalled: NDArray[np.int8] | None = None
         self._prepare_updates()
         self._load()
 
@@ -360,11 +363,8 @@ class CompiledProgram:
             (slice(start, stop), places, target)
             for start, stop, (_, places, target) in zip(ends[:-1], ends[1:], parts, strict=True)
         ]
-        self._sent: list[Floats] = []
         self._rows_matrix = form.matrix.tocsr()
         self._columns_matrix = form.matrix.T.tocsr()
-        self._basis: Basis | None = None
-        self._recalled: NDArray[np.int8] | None = None
 
     def parameter(self, name: str) -> Floats:
         """Return the writable part of theta of a mutable Param, in the Param's index order."""

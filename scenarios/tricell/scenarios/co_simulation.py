@@ -25,7 +25,7 @@ from mosaik.starters import ConnectStarter, Starter
 from tricell.errors import SimulatorError
 from tricell.grid_models.ac_feedback import Correction
 from tricell.scenarios.faults import did_you_mean
-from tricell.scenarios.schema import Market
+from tricell.scenarios.schema import Market, Time
 from tricell.scenarios.third_party import Connection, ThirdPartySimulator
 from tricell.scenarios.world import GENERATION_OFFER_EUR_PER_KWH, World
 from tricell.simulators.battery_strategies import make_strategy
@@ -76,12 +76,14 @@ class CoSimulation:
     mosaik_world : the mosaik World.
     simulators : tricell's own simulators by name.
     strangers : watched third-party simulators by name.
+    time : the period.
     first_slot : where the run begins; not 0 where one goes on that was stopped.
     """
 
     mosaik_world: mosaik.World
     simulators: Mapping[str, SlotSimulator[Any]]
     strangers: MutableMapping[str, WatchedStarter]
+    time: Time
     first_slot: int = 0
 
     @property
@@ -91,13 +93,8 @@ class CoSimulation:
         assert isinstance(recorder, RecorderSimulator)
         return recorder
 
-    def run(self, slots: int, step_s: int) -> None:
+    def run(self) -> None:
         """Run to the end.
-
-        Parameters
-        ----------
-        slots : of the whole run, those included that were computed before.
-        step_s : length of a slot.
 
         Raises
         ------
@@ -105,7 +102,7 @@ class CoSimulation:
             If mosaik cannot go on with what a simulator does.
         """
         try:
-            until = (slots - self.first_slot) * step_s
+            until = (self.time.slots - self.first_slot) * self.time.step_s
             self.mosaik_world.run(until=until, print_progress=False, shutdown=False)
         except MOSAIK_ERRORS as error:
             raise SimulatorError(f"mosaik ended the run: {error}") from error
@@ -267,7 +264,9 @@ def start_co_simulation(
         If a third party's simulator does not start or cannot be connected as asked.
     """
     simulators = {name: kind() for name, kind in SIMULATORS.items()}
-    co_simulation = CoSimulation(_mosaik_world(world), simulators, {}, first_slot)
+    co_simulation = CoSimulation(
+        _mosaik_world(world), simulators, {}, world.scenario.time, first_slot
+    )
     try:
         entities = _start_ours(co_simulation, world, sink)
         connect_simulators(co_simulation.mosaik_world, entities, world, memory)

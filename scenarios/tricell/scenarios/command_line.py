@@ -9,7 +9,6 @@ Networks, solvers and mosaik take seconds to import, so that commands import wha
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from enum import StrEnum
@@ -21,10 +20,13 @@ import typer
 from typer.core import TyperGroup
 
 from tricell.errors import ResultsError, TricellError
+from tricell.scenarios.check_command import check
+from tricell.scenarios.report_command import report
+from tricell.scenarios.run_command import run
+from tricell.scenarios.validate_command import schema, validate
+from tricell.scenarios.view_command import view
 
 if TYPE_CHECKING:
-    from tricell.scenarios.scenario_file import Override
-    from tricell.scenarios.schema import Scenario
     from tricell.scenarios.study_file import LoadedStudy
 
 EXIT_USER_ERROR = 2
@@ -67,30 +69,6 @@ class Listable(StrEnum):
     STUDIES = "studies"
 
 
-ScenarioArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SCENARIO",
-        help="Name of a shipped scenario, or path of a YAML file.",
-        show_default=False,
-    ),
-]
-StartOption = Annotated[
-    str | None,
-    typer.Option("--start", metavar="ISO", help="Start, UTC unless an offset is given."),
-]
-DaysOption = Annotated[
-    str | None, typer.Option("--days", metavar="N", help="Length of the period in days.")
-]
-SeedOption = Annotated[
-    str | None, typer.Option("--seed", metavar="N", help="Seed of everything random.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Set any field; may be repeated."),
-]
-
-
 def _version_asked(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
@@ -111,62 +89,8 @@ def _options(
     pass
 
 
-@app.command()
-def run(
-    scenario: ScenarioArgument,
-    *,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Results file (default: NAME.h5 in this folder)."
-        ),
-    ] = None,
-    start: StartOption = None,
-    days: DaysOption = None,
-    assignments: SetOption = None,
-    seed: SeedOption = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite an existing results file.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only the path of the results file.")
-    ] = False,
-    dry: Annotated[
-        bool, typer.Option("--dry", help="Show what would run, as `check` does; run nothing.")
-    ] = False,
-) -> None:
-    """Simulate a scenario and write a results file."""
-    from tricell.scenarios.scenario_file import charges_located, load_scenario
-
-    if output is not None and not dry:
-        _refuse_output(output, force)
-    overrides = _overrides(start, days, seed, assignments)
-    loaded = load_scenario(scenario, overrides)
-    if dry:
-        with charges_located(scenario, overrides, loaded):
-            _show_scenario(loaded)
-        return
-    target = output or Path(f"{loaded.name}.h5")
-    _refuse_output(target, force)
-    with charges_located(scenario, overrides, loaded):
-        _run_and_report(loaded, target, force, quiet)
-
-
-@app.command()
-def check(
-    scenario: ScenarioArgument,
-    start: StartOption = None,
-    days: DaysOption = None,
-    assignments: SetOption = None,
-    seed: SeedOption = None,
-) -> None:
-    """Validate a scenario and show its areas, without running it."""
-    from tricell.scenarios.scenario_file import charges_located, load_scenario
-
-    overrides = _overrides(start, days, seed, assignments)
-    loaded = load_scenario(scenario, overrides)
-    with charges_located(scenario, overrides, loaded):
-        _show_scenario(loaded)
+app.command(name="run")(run)
+app.command(name="check")(check)
 
 
 @app.command(name="list")
@@ -355,12 +279,10 @@ def study(
     _study_and_report(loaded, folder, scheduler, workers, force=force, quiet=quiet)
 
 
-@app.command()
-def schema() -> None:
-    """Print the JSON Schema of scenario files, for editors."""
-    from tricell.scenarios.schema import json_schema
-
-    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+app.command(name="report")(report)
+app.command(name="view")(view)
+app.command(name="validate")(validate)
+app.command(name="schema")(schema)
 
 
 def main() -> None:
@@ -372,22 +294,6 @@ def main() -> None:
         app(prog_name="tricell")
     except KeyboardInterrupt:
         sys.exit(EXIT_STOPPED)
-
-
-def _overrides(
-    start: str | None, days: str | None, seed: str | None, assignments: list[str] | None
-) -> list[Override]:
-    from tricell.scenarios.scenario_file import Override
-
-    overrides = [Override.from_assignment(text) for text in assignments or []]
-    named = {
-        "--start": ("time.start", start),
-        "--days": ("time.days", days),
-        "--seed": ("seed", seed),
-    }
-    return overrides + [
-        Override(option, field, text) for option, (field, text) in named.items() if text is not None
-    ]
 
 
 def _refuse_output(output: Path, force: bool, example: str = "results.h5") -> None:
@@ -412,38 +318,6 @@ def _refuse_output(output: Path, force: bool, example: str = "results.h5") -> No
         raise ResultsError(
             f"The folder `{folder}` cannot be written to. Choose another place with --output."
         )
-
-
-def _show_scenario(scenario: Scenario) -> None:
-    from tricell.scenarios.screen import error_output, show_preview, standard_output
-
-    with error_output().status("Building the network ..."):
-        from tricell.scenarios.preview import preview
-
-        seen = preview(scenario)
-    show_preview(standard_output(), seen)
-
-
-def _run_and_report(scenario: Scenario, output: Path, force: bool, quiet: bool) -> None:
-    from tricell.scenarios.screen import RunProgress, standard_output
-
-    before = _written_at(output)
-    try:
-        with RunProgress(scenario.name, shown=not quiet) as progress:
-            from tricell.scenarios.runner import run_scenario
-
-            outcome = run_scenario(scenario, output, force=force, progress=progress.update)
-    except KeyboardInterrupt:
-        is_new = _written_at(output) != before
-        left = f"The slots computed so far are in {output}." if is_new else "No file was written."
-        raise KeyboardInterrupt(left) from None
-    if quiet:
-        typer.echo(str(outcome.output))
-        return
-    from tricell.results.run_summary import summarise
-    from tricell.results.summary import print_summary
-
-    print_summary(summarise(outcome.output), standard_output())
 
 
 def _study_and_report(
@@ -484,10 +358,6 @@ def _study_and_report(
         show_outcome(standard_output(), outcome, report[0])
     if outcome.state.failed:
         raise typer.Exit(EXIT_USER_ERROR)
-
-
-def _written_at(file: Path) -> int | None:
-    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def _show_error(error: TricellError) -> None:

@@ -15,8 +15,10 @@ from tricell.grid_models.electrical_grid import BranchKind
 from tricell.markets.charge import Source
 from tricell.markets.postings import Posting, Receipts
 from tricell.markets.settlement import ALL_RATES
-from tricell.results import kpis, layout
-from tricell.results.writer import ResultsWriter, RunHeader
+from tricell.results import layout
+from tricell.results.key_figures import Figure, kpi_table
+from tricell.results.reader import open_results
+from tricell.results.writer import ResultsWriter
 from tricell.scenarios.world import World
 from tricell.simulators.population import AgentKind, DeviceKind
 from tricell.simulators.recorder_simulator import (
@@ -32,7 +34,8 @@ Columns = dict[str, Any]
 TRADED_AT_LEAST_KWH = 1e-9
 POSTED_AT_LEAST = 1e-12
 """Energy (kWh) or amount (EUR) from which a row is worth its place."""
-TRADE_FIGURES = ("gain", "optimal_gain", "redispatch_moved", "redispatch_cost")
+STORED_FIGURES = ("stored_energy_end", "stored_energy_end_no_trading")
+"""Key figures that series do not tell: energy in all batteries after the last slot."""
 LOAD_DEVICES = (
     DeviceKind.BASE_LOAD,
     DeviceKind.EV,
@@ -48,9 +51,7 @@ class ResultsSink:
     Parameters
     ----------
     world : what runs.
-    path : name of the finished file.
-    header : what is known about the run before it starts.
-    force : replace an existing file.
+    writer : writes the results file.
 
     Attributes
     ----------
@@ -59,33 +60,35 @@ class ResultsSink:
     failure : why the run ended early; empty if it did not.
     """
 
-    def __init__(self, world: World, path: Path, header: RunHeader, *, force: bool) -> None:
+    def __init__(self, world: World, writer: ResultsWriter) -> None:
         self._world = world
-        self._hours = world.scenario.time.step_hours
         level = world.level_names
         self._rows_of_level = {
             name: np.flatnonzero(np.array(level) == name) for name in layout.AREA_LEVELS
         }
-        self.writer = ResultsWriter(
-            path,
-            header,
-            entity_tables(world),
-            force=force,
-            gzip_level=world.scenario.output.compression_level,
-        )
+        self.writer = writer
         self.timings: dict[str, tuple[float, int]] = {}
         self.warnings: list[tuple[str, str, str, int]] = []
+        self._recalled: list[tuple[str, str, str, int]] = []
+        self._at_start = 0
         self.failure = ""
         self.path: Path | None = None
-        self._net: list[Floats] = []
-        self._load: list[Floats] = []
-        self._generation: list[Floats] = []
-        self._verdicts: list[NDArray[Any]] = []
-        self._money: list[Floats] = []
-        self._trade: list[Floats] = []
-        self._wholesale: list[Floats] = []
         labels = [charge.label for charge in world.charges] or [ALL_RATES]
         self._charge_row = {label: row for row, label in enumerate(labels)}
+
+    def begin(self) -> None:
+        """Make the files of the run, and count the warnings of its start."""
+        self._at_start = len(self.warnings)
+        self.warnings += self._recalled
+        self.writer.begin()
+
+    def memory(self) -> dict[str, Any]:
+        """Return the warnings since the start, which no other process would find again."""
+        return {"warnings": self.warnings[self._at_start :]}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from what `memory` returned; before `begin`."""
+        self._recalled = [(kind, element, text, n) for kind, element, text, n in memory["warnings"]]
 
     def write(self, block: SlotBlock) -> None:
         """Append a block of slots and its trades."""
@@ -98,29 +101,6 @@ class ResultsSink:
         self._append_trades(block)
         slots = block.first_slot + np.arange(len(block.series["slot"]["verdict"]))
         self._append_postings(block.settlement.postings, self._times(slots))
-        agent, slot = block.series["agent"], block.series["slot"]
-        self._net.append(area["p_import"][:, 0] * self._hours)
-        # Negative load feeds in, negative generation consumes.
-        load = np.maximum(agent["p_load"], 0.0) + np.maximum(-agent["p_pv"], 0.0)
-        generation = np.maximum(agent["p_pv"], 0.0) + np.maximum(-agent["p_load"], 0.0)
-        self._load.append(load.sum(axis=1) * self._hours)
-        self._generation.append(generation.sum(axis=1) * self._hours)
-        self._verdicts.append(slot["verdict"].copy())
-        money = block.settlement
-        self._money.append(
-            np.stack(
-                [
-                    money.agents_eur,
-                    money.retailer_eur,
-                    money.network_operator_eur,
-                    money.market_operator_eur,
-                ],
-                axis=1,
-            )
-        )
-        self._trade.append(np.stack([slot[name] for name in TRADE_FIGURES], axis=1))
-        pays = (money.retailer_pays_eur.sum(), money.network_operator_pays_eur.sum())
-        self._wholesale.append(np.array(pays))
 
     def close(self, recorder: RecorderSimulator) -> None:
         """Write the tables at the end and give the file its name."""
@@ -128,8 +108,7 @@ class ResultsSink:
         if not self.failure and not whole:
             self.failure = "the run ended before its last slot"
         if recorder.slots_done == 0:
-            self.path = None
-            self.writer.abandon()
+            self.path = self.writer.finish("failed")
             return
         last = self._times(np.array([recorder.slots_done - 1]))
         self._append_postings(recorder.period_postings, last)
@@ -137,12 +116,14 @@ class ResultsSink:
             "charge": self._charge_table(recorder.receipts),
             "receipt": self._receipt_table(recorder.receipts),
             "bill": self._bill_table(recorder),
-            "kpi": self._kpi_table(recorder),
             "warning": self._warning_table(recorder.breaches),
             "timing": self._timing_table(),
         }
         self.path = self.writer.finish(
-            "complete" if whole else "failed", tables, failure_message=self.failure
+            "complete" if whole else "failed",
+            tables,
+            failure_message=self.failure,
+            derive=lambda file: {"kpi": _key_figures(file, recorder)},
         )
 
     def _times(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -264,56 +245,6 @@ class ResultsSink:
             "curtailed": recorder.curtailed_kwh,
         }
 
-    def _kpi_table(self, recorder: RecorderSimulator) -> Columns:
-        net, load = np.concatenate(self._net), np.concatenate(self._load)
-        generation = np.concatenate(self._generation)
-        bill = self._bill_table(recorder)
-        verdicts = np.concatenate(self._verdicts)
-        agents, retailer, operator, markets = np.concatenate(self._money).sum(axis=0)
-        of_period = sum(float(each.amount_eur.sum()) for each in recorder.period_postings)
-        retailer_pays, operator_pays = np.sum(self._wholesale, axis=0)
-        trade = dict(zip(TRADE_FIGURES, np.concatenate(self._trade).sum(axis=0), strict=True))
-        kept = (layout.Verdict.LIMITS_MET, layout.Verdict.LIMITS_MET_BY_RECLEARING)
-        met = float(np.isin(verdicts, kept).mean())
-        figures: list[tuple[str, float | None, str]] = [
-            ("load", float(load.sum()), "kWh"),
-            ("generation", float(generation.sum()), "kWh"),
-            ("import", float(np.maximum(net, 0.0).sum()), "kWh"),
-            ("export", float(np.maximum(-net, 0.0).sum()), "kWh"),
-            ("unsold", float(recorder.curtailed_kwh.sum()), "kWh"),
-            ("self_sufficiency", kpis.self_sufficiency(net, load), "1"),
-            ("self_consumption", kpis.self_consumption(net, generation), "1"),
-            ("peak_to_average_ratio", kpis.peak_to_average_ratio(net), "1"),
-            ("flatness", kpis.flatness(net), "1"),
-            ("willingness", kpis.willingness(bill["saving"]), "1"),
-            ("saving", float(bill["saving"].sum()), "EUR"),
-            ("agents_pay", of_period - float(agents), "EUR"),
-            ("retailer_receives", float(retailer), "EUR"),
-            ("network_operator_receives", float(operator) + of_period, "EUR"),
-            ("market_operators_receive", float(markets), "EUR"),
-            ("retailer_pays_wholesale", float(retailer_pays), "EUR"),
-            ("network_operator_pays_wholesale", float(operator_pays), "EUR"),
-            ("gain", float(trade["gain"]), "EUR"),
-            ("optimal_gain", float(trade["optimal_gain"]), "EUR"),
-            ("welfare_share", _welfare_share(trade), "1"),
-            ("redispatch_moved", float(trade["redispatch_moved"]), "kWh"),
-            ("redispatch_cost", float(trade["redispatch_cost"]), "EUR"),
-            ("limits_met_share", met, "1"),
-            ("stored_energy_end", float(recorder.stored_kwh.sum()), "kWh"),
-            (
-                "stored_energy_end_no_trading",
-                float(recorder.reference.stored_kwh.sum()),
-                "kWh",
-            ),
-        ]
-        return {
-            "name": [name for name, _, _ in figures],
-            "scope_kind": [layout.RUN_SCOPE] * len(figures),
-            "scope": [layout.RUN_SCOPE] * len(figures),
-            "value": [np.nan if value is None else value for _, value, _ in figures],
-            "unit": [unit for _, _, unit in figures],
-        }
-
     def _warning_table(self, breaches: Breaches) -> Columns:
         world = self._world
         findings = [
@@ -372,12 +303,15 @@ class _Warning:
     count: int = 1
 
 
-def _welfare_share(trade: Mapping[str, float]) -> float | None:
-    """Gain from trade as a share of that in the joint optimum; the joint program's own is 1."""
-    gain, optimal = trade["gain"], trade["optimal_gain"]
-    if np.isnan(optimal):
-        return 1.0
-    return gain / optimal if optimal > 0.0 else None
+def _key_figures(file: Path, recorder: RecorderSimulator) -> Columns:
+    """Return the key figures of a file that is whole but for them."""
+    stored = recorder.stored_kwh, recorder.reference.stored_kwh
+    extra = [
+        Figure(name, float(kwh.sum()), "kWh")
+        for name, kwh in zip(STORED_FIGURES, stored, strict=True)
+    ]
+    with open_results(file) as results:
+        return dict(kpi_table(results, extra))
 
 
 def _breach_warnings(world: World, breaches: Breaches) -> list[_Warning]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,13 +15,16 @@ from typing import Any
 
 from tricell.errors import SimulatorError, TricellError
 from tricell.markets.compiled_program import HIGHS_OPTIONS
-from tricell.results.writer import RunHeader, check_output
+from tricell.results.run_folder import check_output
+from tricell.results.run_header import RunHeader
+from tricell.results.writer import ResultsWriter
 from tricell.scenarios.co_simulation import CoSimulation, start_co_simulation
-from tricell.scenarios.results_sink import ResultsSink
-from tricell.scenarios.run_identity import package_version
+from tricell.scenarios.results_sink import ResultsSink, entity_tables
+from tricell.scenarios.run_identity import computed_with, package_version
 from tricell.scenarios.scenario_file import as_yaml
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.world import World, build_world
+from tricell.simulators.recorder_simulator import RecorderSimulator
 
 Progress = Callable[[int, int], None]
 
@@ -77,16 +80,84 @@ def run_scenario(
     check_output(output, force=force)
     started = perf_counter()
     world = build_world(scenario)
-    sink = ResultsSink(world, output, run_header(world), force=force)
+    writer = ResultsWriter(
+        output,
+        run_header(world),
+        entity_tables(world),
+        force=force,
+        gzip_level=scenario.output.compression_level,
+    )
+    return carry_out(world, ResultsSink(world, writer), started=started, progress=progress)
+
+
+def carry_out(
+    world: World,
+    sink: ResultsSink,
+    *,
+    started: float,
+    progress: Progress | None = None,
+    memory: Mapping[str, Any] | None = None,
+    first_slot: int = 0,
+) -> RunOutcome:
+    """Run a world to the end, or from where it was stopped.
+
+    Parameters
+    ----------
+    world : what runs.
+    sink : takes the results.
+    started : when the work on the run began, as `time.perf_counter` gave it.
+    progress : called with (slots done, slots in all).
+    memory, first_slot : where a run goes on that was stopped; see `Checkpoints`.
+
+    Raises
+    ------
+    TricellError
+        If something cannot be used or fails; see `run_scenario`.
+    """
+    scenario = world.scenario
     with _warnings_noted(sink):
-        co_simulation = start_co_simulation(world, sink)
+        co_simulation = start_co_simulation(world, sink, memory, first_slot)
+        recorder = co_simulation.recorder
         if progress is not None:
-            co_simulation.recorder.on_slot = _reporter(progress, scenario.time.slots)
+            recorder.on_slot = _reporter(progress, scenario.time.slots)
+        checkpoints = Checkpoints(recorder, sink, scenario.output.checkpoint_s)
+        recorder.on_block = checkpoints.take_if_due
         built = perf_counter()
         sink.timings["build"] = (built - started, 1)
-        _run_and_close(co_simulation, sink, scenario)
+        _run_and_close(co_simulation, sink, checkpoints)
     assert sink.path is not None
-    return RunOutcome(sink.path, co_simulation.recorder.slots_done, perf_counter() - built)
+    return RunOutcome(sink.path, recorder.slots_done, perf_counter() - built)
+
+
+class Checkpoints:
+    """Saves, now and then, all that is needed to go on with a run.
+
+    Parameters
+    ----------
+    recorder : knows what all simulators remember.
+    sink : keeps it beside the results.
+    every_s : seconds on the clock between checkpoints; they are taken at the end of a block.
+
+    Attributes
+    ----------
+    seconds, taken : time that it took so far, and how often.
+    """
+
+    def __init__(self, recorder: RecorderSimulator, sink: ResultsSink, every_s: float) -> None:
+        self._recorder, self._sink, self._every_s = recorder, sink, every_s
+        self._last = perf_counter()
+        self.seconds, self.taken = 0.0, 0
+
+    def take_if_due(self) -> None:
+        """Save the run if the last time was long enough ago; at the end of a block only."""
+        begun = perf_counter()
+        if begun - self._last < self._every_s:
+            return
+        memory = {**self._recorder.memory(), "sink": self._sink.memory()}
+        self._sink.writer.checkpoint(memory, self._recorder.unsaved_rows())
+        self._last = perf_counter()
+        self.seconds += self._last - begun
+        self.taken += 1
 
 
 @contextmanager
@@ -102,28 +173,39 @@ def _warnings_noted(sink: ResultsSink) -> Iterator[None]:
         yield
 
 
-def _run_and_close(co_simulation: CoSimulation, sink: ResultsSink, scenario: Scenario) -> None:
+def _run_and_close(
+    co_simulation: CoSimulation, sink: ResultsSink, checkpoints: Checkpoints
+) -> None:
     begun = perf_counter()
+
+    def close() -> None:
+        _fill_timings(co_simulation, sink, checkpoints, perf_counter() - begun)
+        _close(co_simulation, sink)
+
+    recorder = co_simulation.recorder
     try:
-        co_simulation.run(scenario.time.slots, scenario.time.step_s)
-        if co_simulation.recorder.slots_done < scenario.time.slots:
+        sink.begin()
+        co_simulation.run()
+        if recorder.slots_done < co_simulation.time.slots:
             raise SimulatorError("mosaik ended the run before its last slot")
-        co_simulation.recorder.flush()
+        recorder.flush()
     except TricellError as error:
         sink.failure = str(error)
-        _close(co_simulation, sink, perf_counter() - begun)
-        raise type(error)(f"{error}\n{_what_is_left(sink, co_simulation)}") from error
+        close()
+        raise type(error)(f"{error}\n{_what_is_left(sink, recorder)}") from error
+    except KeyboardInterrupt:
+        sink.failure = "stopped by Ctrl-C"
+        close()
+        raise KeyboardInterrupt(_what_is_left(sink, recorder)) from None
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt)
-        sink.failure = "stopped by Ctrl-C" if stopped else f"{type(error).__name__}: {error}"
-        _close(co_simulation, sink, perf_counter() - begun)
+        sink.failure = f"{type(error).__name__}: {error}"
+        close()
         raise
-    _close(co_simulation, sink, perf_counter() - begun)
+    close()
 
 
-def _close(co_simulation: CoSimulation, sink: ResultsSink, loop_s: float) -> None:
+def _close(co_simulation: CoSimulation, sink: ResultsSink) -> None:
     """Stop everybody, third parties first: what they leave behind goes into the file."""
-    _fill_timings(co_simulation, sink, loop_s)
     try:
         co_simulation.stop_strangers()
         for name, stranger in co_simulation.strangers.items():
@@ -132,24 +214,30 @@ def _close(co_simulation: CoSimulation, sink: ResultsSink, loop_s: float) -> Non
         co_simulation.shut_down()
 
 
-def _what_is_left(sink: ResultsSink, co_simulation: CoSimulation) -> str:
+def _what_is_left(sink: ResultsSink, recorder: RecorderSimulator) -> str:
     if sink.path is None:
         return "No slot was computed, so there is no results file."
-    return f"The {co_simulation.recorder.slots_done} slots computed so far are in {sink.path}."
+    return (
+        f"The {recorder.slots_done} slots computed so far are in {sink.path}; "
+        f"`tricell run --resume {sink.path}` goes on from the last checkpoint."
+    )
 
 
-def _fill_timings(co_simulation: CoSimulation, sink: ResultsSink, loop_s: float) -> None:
+def _fill_timings(
+    co_simulation: CoSimulation, sink: ResultsSink, checkpoints: Checkpoints, loop_s: float
+) -> None:
     timings, recorder = sink.timings, co_simulation.recorder
     for name, simulator in co_simulation.simulators.items():
         timings[name] = (simulator.seconds, simulator.calls)
-    kept = recorder.seconds - recorder.settle_seconds - recorder.write_seconds
-    timings["recorder"] = (max(kept, 0.0), recorder.calls)
-    timings["settlement"] = (recorder.settle_seconds, recorder.flushes)
-    timings["results file"] = (recorder.write_seconds, recorder.flushes)
+    settled, written, saved = recorder.settle_seconds, recorder.write_seconds, checkpoints.seconds
+    timings["recorder"] = (max(recorder.seconds - settled - written - saved, 0.0), recorder.calls)
+    timings["settlement"] = (settled, recorder.flushes)
+    timings["results file"] = (written, recorder.flushes)
+    timings["checkpoints"] = (saved, checkpoints.taken)
     for name, stranger in co_simulation.strangers.items():
         timings[name] = (stranger.seconds, stranger.calls)
     in_simulators = sum(seconds for part, (seconds, _) in timings.items() if part != "build")
-    timings["mosaik"] = (max(loop_s - in_simulators, 0.0), recorder.slots_done)
+    timings["mosaik"] = (max(loop_s - in_simulators, 0.0), recorder.calls)
 
 
 def _reporter(progress: Progress, slots: int) -> Callable[[int], None]:
@@ -212,6 +300,7 @@ def provenance(world: World) -> dict[str, Any]:
         },
         "population": world.population.counts(),
         "notes": list(world.population.notes),
+        "computed_with": computed_with(world.scenario),
     }
 
 

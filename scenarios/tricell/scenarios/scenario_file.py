@@ -157,6 +157,11 @@ def as_yaml(scenario: Scenario) -> str:
     return dumped(scenario.model_dump(mode="json", by_alias=True))
 
 
+def from_yaml(text: str) -> Scenario:
+    """Return the scenario that `as_yaml` wrote."""
+    return Scenario.model_validate(YAML(typ="safe", pure=True).load(text))
+
+
 def dumped(data: object) -> str:
     """Return plain data as YAML, in the order that it has."""
     yaml = YAML(typ="safe", pure=True)

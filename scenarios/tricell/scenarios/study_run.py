@@ -297,7 +297,7 @@ def simulate(scenario: Scenario) -> RunRecord:
         warnings.filterwarnings("ignore", module=r"mosaik($|\.|_)")
         co_simulation = start_co_simulation(world, sink)
         try:
-            co_simulation.run(scenario.time.slots, scenario.time.step_s)
+            co_simulation.run()
             if co_simulation.recorder.slots_done < scenario.time.slots:
                 raise SimulatorError("mosaik ended the run before its last slot")
             co_simulation.recorder.flush()

@@ -44,6 +44,7 @@ from tricell.simulators.grid_simulator import (
     OperatingLimits,
 )
 from tricell.simulators.grown_rows import GrownRows
+from tricell.simulators.interrupts import interrupts_held_back
 from tricell.simulators.messages import GridReport, Schedule
 from tricell.simulators.no_trading import MeterRates, NoTradingReference
 from tricell.simulators.population import Batteries
@@ -259,6 +260,10 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
 
     def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
         """Copy one slot; write once a block is full or the run ends."""
+        with interrupts_held_back():
+            self._take(slot, inputs)
+
+    def _take(self, slot: int, inputs: Mapping[str, Any]) -> None:
         report: GridReport = self.parent_input(inputs, "report")
         schedule = report.schedule
         self._keep("agent", self._agent_values(schedule))
@@ -350,8 +355,10 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
 
     def finalize(self) -> None:
         """End the record when mosaik shuts down."""
-        if not self._closed:
-            self._closed = True
+        if self._closed:
+            return
+        self._closed = True
+        with interrupts_held_back():
             self.flush()
             self._bill_period()
             self._sink.close(self)

@@ -1,0 +1,283 @@
+"""A run that is killed, stopped or has no room left goes on and ends as if nothing had been.
+
+The world is built once; every run and every resumption is a process of its own, forked from here,
+so that many real kills take little time.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from tricell.errors import ResultsError
+from tricell.results import open_results
+from tricell.results.run_folder import part_path
+from tricell.scenarios import resumption, runner
+from tricell.scenarios.resumption import resume_run
+from tricell.scenarios.run_identity import computed_with
+from tricell.scenarios.runner import run_scenario
+from tricell.scenarios.scenario_file import Override, as_yaml, from_yaml, load_scenario
+from tricell.scenarios.schema import Scenario
+from tricell.scenarios.shipped import shipped_names
+from tricell.scenarios.world import World, build_world
+
+KILLS = 25
+LIMIT_S = 120.0
+"""A process that takes longer hangs."""
+NOBODY = 65534
+
+FORK = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scenario, its world and its results without any interruption."""
+
+    scenario: Scenario
+    world: World
+    whole: Path
+    seconds: float
+
+    def start(self, output: Path, *, go_on: bool, prepare: Callable[[], None] | None = None) -> Any:
+        """Run, or go on, in a process of its own; its exit code is 0, 2, or that of a signal."""
+        process = FORK.Process(target=self._work, args=(output, go_on, prepare))
+        process.start()
+        return process
+
+    def _work(self, output: Path, go_on: bool, prepare: Callable[[], None] | None) -> None:
+        for module in (runner, resumption):
+            vars(module)["build_world"] = lambda _: self.world
+        sys.stderr = (output.parent / f"{output.name}.says").open("w", encoding="utf-8")
+        try:
+            if prepare is not None:
+                prepare()
+            if go_on:
+                resume_run(output)
+            else:
+                run_scenario(self.scenario, output)
+        except (ResultsError, KeyboardInterrupt) as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(2)
+        os._exit(0)
+
+
+def finished(process: Any) -> int:
+    process.join(LIMIT_S)
+    assert process.exitcode is not None, "the run hangs"
+    return int(process.exitcode)
+
+
+def said(output: Path) -> str:
+    return (output.parent / f"{output.name}.says").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """A village with a market level by level and a charge of the whole period."""
+    assignments = [
+        "time.days=6",
+        "output.checkpoint_s=0",
+        "market.coordination=local_first",
+        "market.network=redispatch",
+        "charges=[{kind: monthly_peak, rate_eur_per_kw_year: 60.0}]",
+        "participants.battery.kind=price_band",
+    ]
+    scenario = load_scenario("village", [Override.from_assignment(text) for text in assignments])
+    output = tmp_path_factory.mktemp("whole") / "run.h5"
+    case = Case(scenario, build_world(scenario), output, 0.0)
+    begun = time.perf_counter()
+    assert finished(case.start(output, go_on=False)) == 0, said(output)
+    return Case(scenario, case.world, output, time.perf_counter() - begun)
+
+
+def datasets(path: Path) -> dict[str, bytes]:
+    """Bytes of every dataset but the timings."""
+    found: dict[str, bytes] = {}
+
+    def take(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset) and not name.startswith("tables/timing"):
+            values = np.asarray(item[()])
+            raw = str(values.tolist()).encode() if values.dtype == object else values.tobytes()
+            found[name] = raw
+
+    with h5py.File(path) as file:
+        file.visititems(take)
+        for name, value in file.attrs.items():
+            if name not in ("date_created", "run_id", "history"):
+                found[f"@{name}"] = str(value).encode()
+    return found
+
+
+def assert_same_results(path: Path, expected: Path) -> None:
+    found, wanted = datasets(path), datasets(expected)
+    assert set(found) == set(wanted)
+    differing = [name for name in wanted if found[name] != wanted[name]]
+    assert differing in ([], ["meta/provenance_json"]), differing
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_bits(case: Case, tmp_path: Path) -> None:
+    moments = random.Random(7)
+    kills = chains = 0
+    while kills < KILLS:
+        output = tmp_path / f"run{chains}.h5"
+        while not output.exists():
+            process = case.start(output, go_on=part_path(output).is_dir())
+            if kills < KILLS:
+                time.sleep(moments.uniform(0.0, 0.8 * case.seconds))
+            else:
+                process.join(LIMIT_S)
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+            code = finished(process)
+            assert code in (0, -signal.SIGKILL), said(output)
+        chains += 1
+        assert_same_results(output, case.whole)
+        assert not part_path(output).exists()
+    assert kills == KILLS
+
+
+@pytest.fixture
+def stopped(case: Case, tmp_path: Path) -> Callable[..., Path]:
+    """Start a run and do something to it once it has its second checkpoint."""
+
+    def stop(act: Callable[[Any, Path], None], **options: Any) -> Path:
+        output = tmp_path / "run.h5"
+        process = case.start(output, go_on=False, **options)
+        wait_for(part_path(output) / "slots-0000096.h5", process)
+        act(process, output)
+        finished(process)
+        return output
+
+    return stop
+
+
+def wait_for(file: Path, process: Any) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not file.exists():
+        assert process.is_alive(), "the run ended early"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_a_run_stopped_by_ctrl_c_says_what_is_left_and_goes_on(
+    case: Case, stopped: Callable[..., Path]
+) -> None:
+    output = stopped(lambda process, _: os.kill(process.pid, signal.SIGINT))
+    assert f"tricell run --resume {output}" in said(output)
+    with open_results(output) as results:
+        assert results.status == "failed"
+        assert 192 <= len(results.times()) <= case.scenario.time.slots
+        assert results.attrs["failure_message"] == "stopped by Ctrl-C"
+    assert finished(case.start(output, go_on=True)) == 0, said(output)
+    assert_same_results(output, case.whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own that holds about half of the run."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=7M", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_run_without_room_says_so_and_goes_on_once_there_is_some(
+    case: Case, small_disk: Path
+) -> None:
+    output = small_disk / "run.h5"
+    assert finished(case.start(output, go_on=False)) == 2
+    assert "No space left on device" in said(output)
+    assert "free some space" in said(output)
+    assert f"tricell run --resume {output}" in said(output)
+    assert not output.exists()
+    with open_results(output) as results:
+        assert 96 <= len(results.times()) < case.scenario.time.slots
+    subprocess.run(["mount", "-o", "remount,size=64M", str(small_disk)], check=True)
+    assert finished(case.start(output, go_on=True)) == 0, said(output)
+    assert_same_results(output, case.whole)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can change users")
+def test_a_run_that_loses_its_permission_says_so_and_goes_on_with_it(
+    case: Case, stopped: Callable[..., Path], tmp_path: Path
+) -> None:
+    for folder in [tmp_path, *tmp_path.parents][:3]:
+        folder.chmod(0o777)
+
+    def take_away(_: Any, output: Path) -> None:
+        os.chmod(part_path(output), 0o555)
+        os.chown(part_path(output), 0, 0)
+
+    output = stopped(take_away, prepare=lambda: os.setuid(NOBODY))
+    assert "Permission denied" in said(output)
+    assert "mend the permissions" in said(output)
+    with open_results(output) as results:
+        assert len(results.times()) >= 96
+    assert finished(case.start(output, go_on=True)) == 0, said(output)
+    assert_same_results(output, case.whole)
+
+
+def test_others_read_what_is_done_while_a_run_goes_on(case: Case, tmp_path: Path) -> None:
+    output = tmp_path / "run.h5"
+    process = case.start(output, go_on=False)
+    seen = []
+    while process.is_alive():
+        if part_path(output).is_dir() or output.exists():
+            # Between the end of the run and the removal of its folder either may be gone.
+            with suppress(ResultsError), open_results(output) as results:
+                seen.append((results.status, len(results.frame("agent", "p_net"))))
+        time.sleep(0.01)
+    assert finished(process) == 0, said(output)
+    running = [slots for status, slots in seen if status == "running"]
+    assert running == sorted(running)
+    assert {slots % 96 for slots in running} == {0}
+    assert any(0 < slots < case.scenario.time.slots for slots in running)
+    assert_same_results(output, case.whole)
+
+
+def test_nothing_is_resumed_beside_a_run_that_goes_on(stopped: Callable[..., Path]) -> None:
+    def resume_too(_: Any, output: Path) -> None:
+        with pytest.raises(ResultsError, match="a run is writing it"):
+            resume_run(output)
+
+    stopped(resume_too)
+
+
+def test_a_run_of_another_version_is_not_resumed(
+    case: Case, stopped: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = stopped(lambda process, _: os.kill(process.pid, signal.SIGKILL))
+    before = sorted(part_path(output).iterdir())
+    monkeypatch.setattr(
+        resumption,
+        "computed_with",
+        lambda scenario: {**computed_with(scenario), "highspy": "0.0.1"},
+    )
+    with pytest.raises(ResultsError, match=r"highspy: .*, now 0\.0\.1.*--force"):
+        resume_run(output)
+    assert sorted(part_path(output).iterdir()) == before
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_scenario_comes_back_from_its_results_file_as_it_was(name: str) -> None:
+    scenario = load_scenario(name)
+    assert from_yaml(as_yaml(scenario)) == scenario
