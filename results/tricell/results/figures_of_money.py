@@ -150,5 +150,5 @@ def _to_wholesale(party: str, paid: Mapping[tuple[str, str], float]) -> float:
 
 
 def _sum(amounts: Floats) -> float | None:
-    """Add up amounts; None if nobody is there or one is unknown."""
-    return float(amounts.sum()) if amounts.size and not np.isnan(amounts).any() else None
+    """Add up amounts; None if one is unknown."""
+    return None if np.isnan(amounts).any() else float(amounts.sum())
