@@ -65,7 +65,7 @@
     for (const trace of data) {
       for (const owner of [trace, trace.marker]) {
         const bar = owner && owner.colorbar;
-        if (bar && bar.orientation === "h") Object.assign(bar, { len: 0.94, x: 0.5, xanchor: "center", xpad: 0 });
+        if (bar && bar.orientation === "h") Object.assign(bar, { len: bar.tickvals ? 0.7 : 0.94, x: 0.5, xanchor: "center", xpad: 0 });
       }
     }
     return data;
@@ -246,7 +246,7 @@
   function gridOf(div, content) {
     const extra = content.extra;
     const values = Object.fromEntries(Object.entries(extra.values).map(([name, each]) => [name, numbers(each)]));
-    const ends = { line: numbers(extra.ends.line), trafo: numbers(extra.ends.trafo) };
+    const ends = { line: numbers(extra.ends.line), trafo: numbers(extra.ends.trafo), joined: numbers(extra.ends.joined) };
     const groups = ["bus", "line", "trafo"];
     const rowsOf = Object.fromEntries(groups.map((name) => [name, numbers(extra[name].area)]));
     const limits = { low: numbers(extra.bus.low), high: numbers(extra.bus.high), line: numbers(extra.line.limit), trafo: numbers(extra.trafo.limit) };
@@ -254,7 +254,7 @@
     const classes = extra.looks.length;
     let view = views[0];
     let stop = 0;
-    let frame = 0;
+    let [isBusy, isWanted] = [false, false];
 
     const value = (name, row, count) => {
       if (!values[name]) return null;
@@ -271,36 +271,49 @@
     const hasPlace = (row) => row >= 0 && Number.isFinite(view.x[row]) && Number.isFinite(view.y[row]);
 
     function lineTraces() {
+      // One trace per class of loading: a path with gaps. The middle of a line carries its text.
       const count = extra.line.id.length;
-      const x = Array.from({ length: classes }, () => []);
-      const y = Array.from({ length: classes }, () => []);
-      const middle = { x: [], y: [], text: [] };
+      const traces = Array.from({ length: classes }, () => ({ x: [], y: [], text: [] }));
       for (let row = 0; row < count; row += 1) {
         const [from, to] = [ends.line[2 * row], ends.line[2 * row + 1]];
         if (!isShown("line", row) || !hasPlace(from) || !hasPlace(to)) continue;
         const loading = value("line", row, count);
-        const which = classOf(loading, limits.line[row]);
-        x[which].push(view.x[from], view.x[to], null);
-        y[which].push(view.y[from], view.y[to], null);
-        middle.x.push((view.x[from] + view.x[to]) / 2);
-        middle.y.push((view.y[from] + view.y[to]) / 2);
-        middle.text.push(`<b>${extra.line.id[row]}</b><br>loading ${written(loading)} %, limit ${written(limits.line[row])} %`);
+        const trace = traces[classOf(loading, limits.line[row])];
+        const text = `<b>${extra.line.id[row]}</b><br>loading ${written(loading)} %, limit ${written(limits.line[row])} %`;
+        trace.x.push(view.x[from], (view.x[from] + view.x[to]) / 2, view.x[to], null);
+        trace.y.push(view.y[from], (view.y[from] + view.y[to]) / 2, view.y[to], null);
+        trace.text.push("", text, "", "");
       }
-      return { x, y, middle };
+      return traces;
     }
 
-    function trafoTrace() {
+    function trafoTrace(lines) {
       const count = extra.trafo.id.length;
       const trace = { x: [], y: [], text: [], color: [], upper: [] };
       for (let row = 0; row < count; row += 1) {
         const [upper, lower] = [ends.trafo[2 * row], ends.trafo[2 * row + 1]];
         if (!isShown("trafo", row) || !hasPlace(upper) || !hasPlace(lower)) continue;
         const loading = value("trafo", row, count);
+        const which = classOf(loading, limits.trafo[row]);
+        lines[which].x.push(view.x[upper], view.x[lower], null);
+        lines[which].y.push(view.y[upper], view.y[lower], null);
+        lines[which].text.push("", "", "");
         trace.x.push((view.x[upper] + view.x[lower]) / 2);
         trace.y.push((view.y[upper] + view.y[lower]) / 2);
-        trace.color.push(extra.looks[classOf(loading, limits.trafo[row])][0]);
+        trace.color.push(extra.looks[which][0]);
         trace.upper.push(upper, lower);
         trace.text.push(`<b>${extra.trafo.id[row]}</b>, transformer<br>loading ${written(loading)} %, limit ${written(limits.trafo[row])} %`);
+      }
+      return trace;
+    }
+
+    function joinedTrace() {
+      const trace = { x: [], y: [], text: [] };
+      for (let row = 0; row < ends.joined.length; row += 2) {
+        const [first, last] = [ends.joined[row], ends.joined[row + 1]];
+        if (!isShown("bus", first) || !hasPlace(first) || !hasPlace(last)) continue;
+        trace.x.push(view.x[first], view.x[last], null);
+        trace.y.push(view.y[first], view.y[last], null);
       }
       return trace;
     }
@@ -335,21 +348,20 @@
 
     async function show(fit) {
       const lines = lineTraces();
-      const trafos = trafoTrace();
+      const trafos = trafoTrace(lines);
       const buses = busTrace(new Set(trafos.upper));
-      const rows = [...Array(classes + 3).keys()];
-      const restyle = {
-        x: [...lines.x, lines.middle.x, buses.x, trafos.x],
-        y: [...lines.y, lines.middle.y, buses.y, trafos.y],
-        hovertext: [...lines.x.map(() => null), lines.middle.text, buses.text, trafos.text],
-      };
-      const relayout = fit ? { "xaxis.range": range(buses.x), "yaxis.range": range(buses.y) } : {};
-      await Plotly.restyle(div, {
-        "marker.color": [buses.color, trafos.color],
-        "marker.symbol": [buses.symbol, "square"],
-        "marker.size": [buses.size, trafos.x.length > 60 ? 9 : 12],
-      }, [classes + 1, classes + 2]);
-      await Plotly.update(div, restyle, relayout, rows);
+      const points = [...lines, joinedTrace(), buses, trafos];
+      const rows = [...points.keys()];
+      const keep = Array(classes + 1); // undefined leaves what a trace has
+      await Plotly.update(div, {
+        // A gap keeps an empty class in the legend.
+        x: points.map((trace) => (trace.x.length ? trace.x : [null])),
+        y: points.map((trace) => (trace.y.length ? trace.y : [null])),
+        hovertext: points.map((trace) => trace.text),
+        "marker.color": [...keep, buses.color, trafos.color],
+        "marker.symbol": [...keep, buses.symbol, "square"],
+        "marker.size": [...keep, buses.size, trafos.x.length > 60 ? 9 : 12],
+      }, fit ? { "xaxis.range": range(buses.x), "yaxis.range": range(buses.y) } : {}, rows);
       div.dataset.moment = extra.moments[stop];
       div.dataset.stop = stop;
     }
@@ -374,8 +386,19 @@
       output.textContent = extra.moments[row];
       slider.setAttribute("aria-valuetext", extra.moments[row]);
       for (const each of named) each.setAttribute("aria-pressed", String(Number(each.dataset.stop) === row));
-      cancelAnimationFrame(frame);
-      frame = requestAnimationFrame(() => show(false));
+      soon();
+    }
+    // A large grid takes a moment to draw: while it does, only the last move of the slider counts.
+    async function soon() {
+      isWanted = true;
+      if (isBusy) return;
+      isBusy = true;
+      while (isWanted) {
+        isWanted = false;
+        await new Promise(requestAnimationFrame);
+        await show(false);
+      }
+      isBusy = false;
     }
     slider.addEventListener("input", () => setStop(Number(slider.value)));
     const chosen = make("select", { id: "grid-view", onchange: () => { view = views[chosen.selectedIndex]; show(true); } },
@@ -387,8 +410,9 @@
     controls.after(
       make("div", { class: "slider" }, make("label", { for: "grid-moment" }, "Moment"), output, slider),
       make("div", { class: "controls", role: "group", "aria-label": "Moments worth a look" }, ...named));
-    setStop(0);
-    cancelAnimationFrame(frame);
+    output.textContent = extra.moments[0];
+    slider.setAttribute("aria-valuetext", extra.moments[0]);
+    named[0].setAttribute("aria-pressed", "true");
     return { show };
   }
 

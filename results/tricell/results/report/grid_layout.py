@@ -55,6 +55,36 @@ def _hidden(places: Floats) -> int:
     return len(places) - len(np.unique(cells, axis=0))
 
 
+def joined_buses(buses: pd.DataFrame, ends: Ends) -> Ends:
+    """Return pairs of buses that a closed switch seems to join, (pairs, 2).
+
+    Results do not name switches. Two parts of the grid count as joined where a bus of each stands
+    at the same place, in the same area and at the same nominal voltage, as busbars do.
+    """
+    if not {"x", "y"} <= set(buses):
+        return np.empty((0, 2), dtype=np.int32)
+    graph = _graph(len(buses), ends)
+    parts = nx.utils.UnionFind(range(len(buses)))
+    for first, last in graph.edges:
+        parts.union(first, last)
+    pairs = []
+    placed = buses.reset_index(drop=True).dropna(subset=["x", "y"])
+    for rows in placed.groupby(["area", "nominal_kv", "x", "y"]).indices.values():
+        first, *others = (int(placed.index[row]) for row in rows)
+        for bus in others:
+            if parts[first] != parts[bus]:
+                parts.union(first, bus)
+                pairs.append((first, bus))
+    return np.array(pairs, dtype=np.int32).reshape(-1, 2)
+
+
+def _graph(count: int, ends: Ends) -> nx.Graph:
+    graph = nx.Graph()
+    graph.add_nodes_from(range(count))
+    graph.add_edges_from((int(first), int(last)) for first, last in ends if min(first, last) >= 0)
+    return graph
+
+
 def tree_places(count: int, ends: Ends, roots: Sequence[int]) -> Floats:
     """Place buses as a tree, (buses, 2): x from 0 for the first branch, y down from 0.
 
@@ -69,9 +99,7 @@ def tree_places(count: int, ends: Ends, roots: Sequence[int]) -> Floats:
     -----
     Each bus stands over the middle of its branches. In a loop the shortest way to the root counts.
     """
-    graph = nx.Graph()
-    graph.add_nodes_from(range(count))
-    graph.add_edges_from((int(a), int(b)) for a, b in ends if a >= 0 and b >= 0)
+    graph = _graph(count, ends)
     places = np.zeros((count, 2))
     seen: set[int] = set()
     next_leaf = 0.0

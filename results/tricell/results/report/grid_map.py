@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from tricell.results.report import look
 from tricell.results.report.drawing import nothing
-from tricell.results.report.grid_layout import Ends, has_places, line_ends, tree_places
+from tricell.results.report.grid_layout import (
+    Ends,
+    has_places,
+    joined_buses,
+    line_ends,
+    tree_places,
+)
 from tricell.results.report.parts import Part
 from tricell.results.report.run_data import Moment, RunData
 
@@ -20,6 +26,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int16]
 
 KEY, TITLE = "grid_map", "Voltage and loading on the grid"
+MAP, TREE = "On the map", "As a tree"
 WHOLE_PERIOD = "Whole period: each element at its worst"
 LOADING_STEPS = (20, 40, 60, 80, 100)
 """Loadings between which lines change their look, % of the limit."""
@@ -46,7 +53,8 @@ def grid_map(data: RunData) -> Part:
     values = _values(data)
     if not values:
         return nothing(KEY, TITLE, "the file has no voltages and no loadings of a slot.")
-    views = _views(data, lines, trafos)
+    joined = joined_buses(data.buses, np.vstack([lines, trafos]))
+    views = _views(data, trafos, np.vstack([lines, trafos, joined]))
     figure = _empty_figure()
     return Part(
         key=KEY,
@@ -60,7 +68,7 @@ def grid_map(data: RunData) -> Part:
             "views": views,
             "values": values,
             "scales": {"vm": VM_SCALE, "line": LOADING_SCALE, "trafo": LOADING_SCALE},
-            "ends": {"line": lines.ravel(), "trafo": trafos.ravel()},
+            "ends": {"line": lines.ravel(), "trafo": trafos.ravel(), "joined": joined.ravel()},
             "bus": _labels(data.buses, "bus")
             | {
                 "low": data.buses["vm_min"].to_numpy(np.float64),
@@ -133,13 +141,13 @@ def packed(values: Floats, scale: float) -> Ints:
     return np.where(np.isfinite(scaled), scaled, UNKNOWN_VALUE).astype(np.int16).ravel()
 
 
-def _views(data: RunData, lines: Ends, trafos: Ends) -> list[dict[str, object]]:
+def _views(data: RunData, trafos: Ends, ends: Ends) -> list[dict[str, object]]:
     """Return the ways to place the buses, the better one first."""
-    tree = tree_places(len(data.buses), np.vstack([lines, trafos]), _roots(data, trafos))
-    views = [_view("As a tree", tree)]
+    tree = tree_places(len(data.buses), ends, _roots(data, trafos))
+    views = [_view(TREE, tree)]
     places = data.buses[["x", "y"]].to_numpy(np.float64) if {"x", "y"} <= set(data.buses) else None
     if places is not None and np.isfinite(places).any():
-        view = _view("On the map", places)
+        view = _view(MAP, places)
         views = [view, *views] if has_places(data.buses) else [*views, view]
     return views
 
@@ -187,13 +195,18 @@ def _empty_figure() -> go.Figure:
             mode="lines",
             name=name,
             line={"color": colour, "width": width},
-            hoverinfo="skip",
+            hoverinfo="text",
             legend="legend",
             showlegend=True,
             x=[None],
             y=[None],
         )
-    figure.add_scatter(mode="markers", name="lines", marker={"size": 9, "opacity": 0}, **_hover())
+    figure.add_scatter(
+        mode="lines",
+        name="joined busbars",
+        line={"color": look.GREY, "width": 1.0, "dash": "dot"},
+        **_hover(),
+    )
     figure.add_scatter(
         mode="markers",
         name="bus",
@@ -266,10 +279,13 @@ def _caption(data: RunData, views: Sequence[str]) -> str:
         if len(data.moments) == data.slots_done
         else f"{len(data.moments)} slots spread over the run, the worst ones among them"
     )
-    place = (
-        "Places are those of the data, not to scale"
-        if views[0] == "On the map"
-        else "The tree hangs from the feed of the grid; its places say nothing of distances"
+    place = "; ".join(
+        {
+            MAP: "On the map places are those of the data, not to scale",
+            TREE: "As a tree the grid hangs from its feed, and places say nothing of distances; "
+            "dotted are busbars at one place, taken as joined by a switch",
+        }[view]
+        for view in views
     )
     return (
         "Buses are round, coloured by where their voltage lies between their own limits; lines and "

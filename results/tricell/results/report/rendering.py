@@ -19,6 +19,8 @@ from tricell.results.report.parts import Cell, Part, PartTable, Section
 from tricell.results.report.words import UNKNOWN, number
 
 TEMPLATE = "page.html.j2"
+ROUNDING = 1e-9
+"""A number below this is a rounding error and is written as 0."""
 DIGITS = 4
 """Significant digits of numbers in tables."""
 
@@ -158,7 +160,7 @@ def cell_text(cell: Cell) -> str:
         return UNKNOWN
     if isinstance(cell, (int, np.integer)):
         return f"{cell:,}".replace("-", "−")
-    return number(float(cell), DIGITS)
+    return "0" if abs(cell) < ROUNDING else number(float(cell), DIGITS)
 
 
 def _numeric_columns(table: PartTable) -> list[bool]:
