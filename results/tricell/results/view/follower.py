@@ -129,7 +129,7 @@ class Follower:
 
     def _begin_page(self) -> None:
         seen = self._seen
-        is_readable = seen.source is not None and seen.status != "unreadable"
+        is_readable = seen.status != "unreadable" and seen.slots_done > 0
         is_new = self._in_work is None or seen.mark != self._in_work.mark
         is_time = monotonic() >= self._next_at or seen.status != "running"
         if self._maker is not None or not (is_readable and is_new and is_time):
