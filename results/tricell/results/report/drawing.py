@@ -38,20 +38,37 @@ def panels(
         vertical_spacing=gap / inner if len(heights) > 1 else 0.0,
         subplot_titles=list(titles),
     )
-    figure.update_layout(look.base_layout(inner + first + below))
-    figure.update_layout(margin={"l": 8, "r": 8, "t": first, "b": below})
-    for update in (figure.update_xaxes, figure.update_yaxes):
-        update(look.base_layout(0)["xaxis"])
-        update(title={"standoff": 8, "font": {"size": look.FONT_SIZE}})
+    layout = look.base_layout(inner + first + below)
+    axis = {
+        **_part_of(layout, "xaxis"),
+        "title": {"standoff": 8, "font": {"size": look.FONT_SIZE}},
+        "exponentformat": "none",
+        "separatethousands": True,
+    }
+    names = [
+        f"{way}axis{'' if row == 0 else row + 1}" for row in range(len(heights)) for way in "xy"
+    ]
+    legend = {"y": 1.0 + (first - above - 4) / inner, "yref": "paper", "yanchor": "bottom"}
+    figure.update_layout(
+        {
+            **layout,
+            **dict.fromkeys(names, axis),
+            "margin": {"l": 8, "r": 8, "t": first, "b": below},
+            "legend": {**_part_of(layout, "legend"), **legend},
+        }
+    )
     figure.for_each_annotation(
         lambda note: note.update(
             x=0.0, xanchor="left", yshift=4, font={"size": look.FONT_SIZE, "color": look.INK}
         )
     )
-    figure.update_layout(
-        legend={"y": 1.0 + (first - above - 4) / inner, "yref": "paper", "yanchor": "bottom"}
-    )
     return figure
+
+
+def _part_of(layout: Mapping[str, object], name: str) -> Mapping[str, object]:
+    part = layout[name]
+    assert isinstance(part, dict)
+    return part
 
 
 def time_steps(times: pd.DatetimeIndex) -> Mapping[str, object]:

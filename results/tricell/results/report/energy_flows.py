@@ -29,6 +29,7 @@ SOLD_OUTSIDE = "sold to the retailer"
 CURTAILED = "curtailed"
 LOSSES = "network losses"
 BATTERIES = "batteries: stored or lost"
+CONSUMED = "consumed"
 MOVED = "moved by redispatch"
 OTHERS_BUY = "members elsewhere buy"
 OTHERS_SELL = "members elsewhere sell"
@@ -131,6 +132,7 @@ def _flows_of(area: str, row: pd.Series[float]) -> list[Flow]:
     }
     moved = row["net"] - sum(bought.values()) + sum(sold.values())
     own = row["generation"] + max(moved, 0.0) - sum(sold.values())
+    consumed = sum(bought.values()) + own - row["storage"] - max(-moved, 0.0)
     return [
         Flow(generation, Node(CURTAILED), row["curtailed"]),
         *(Flow(generation, level_node(name, sold=True), kwh) for name, kwh in sold.items()),
@@ -139,6 +141,7 @@ def _flows_of(area: str, row: pd.Series[float]) -> list[Flow]:
         Flow(Node(MOVED), generation, max(moved, 0.0)),
         Flow(use, Node(MOVED), max(-moved, 0.0)),
         *_both_ways(use, Node(BATTERIES), row["storage"]),
+        *_both_ways(use, Node(CONSUMED), consumed),
     ]
 
 

@@ -164,7 +164,7 @@ def _mark_worse_off(figure: Figure, row: int, worse: int, count: int) -> None:
             "font": {"size": 12, "color": look.INK},
             "showarrow": False,
         },
-        annotation_position="top left" if worse > count // 2 else "top right",
+        annotation_position="bottom right" if worse > count // 2 else "top right",
     )
     if worse <= count // 2:
         figure.layout.annotations[-1].update(xanchor="left", xshift=4)

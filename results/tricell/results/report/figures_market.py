@@ -23,6 +23,7 @@ from tricell.results.report.drawing import (
 from tricell.results.report.energy_flows import (
     BATTERIES,
     BOUGHT_OUTSIDE,
+    CONSUMED,
     CURTAILED,
     LOSSES,
     MOVED,
@@ -106,7 +107,7 @@ def _draw_prices(figure: Figure, data: RunData, levels: Sequence[str]) -> None:
                 mode="lines",
                 name=_level_label(data, level),
                 legendgroup=level,
-                line={"color": colour, "width": 2.2, "shape": "hv", "dash": _dash(level)},
+                line={"color": colour, "width": 2, "shape": "hv", "dash": _dash(level)},
                 hovertemplate=f"%{{x|%a %d %b %H:%M}}<br>{look.LEVEL_NAMES[level]}, median: "
                 "%{y:.4f} EUR/kWh<extra></extra>",
             ),
@@ -140,7 +141,7 @@ def _draw_areas(figure: Figure, data: RunData, level: str, steps: Mapping[str, o
                 meta={"area": str(area)},
                 showlegend=False,
                 legendgroup=level,
-                line={"color": clear(colour, 0.4), "width": 1, "shape": "hv"},
+                line={"color": clear(colour, 0.3), "width": 1, "shape": "hv"},
                 hovertemplate=f"%{{x|%a %d %b %H:%M}}<br>{area}: %{{y:.4f}} EUR/kWh<extra></extra>",
             ),
             row=1,
@@ -411,7 +412,7 @@ def _price_colours(values: Sequence[Values]) -> dict[str, object]:
     low, high = np.nanpercentile(np.concatenate([each.ravel() for each in values]), [0.5, 99.5])
     if high - low <= SAME_EUR:
         low, high = low - 0.01, high + 0.01
-    title = {"text": "EUR/kWh", "side": "top"}
+    title = {"text": "EUR/kWh", "side": "top", "font": {"size": look.FONT_SIZE}}
     return colour_axis(look.SEQUENTIAL, float(low), float(high), title=title)
 
 
@@ -450,9 +451,17 @@ _NODE_COLOURS: Mapping[str, str] = {
     CURTAILED: look.BAD,
     LOSSES: look.GREY,
     BATTERIES: look.TOL_LIGHT[6],
+    CONSUMED: look.OKABE_ITO[5],
     MOVED: look.INK,
     OTHERS_BUY: look.PALE,
     OTHERS_SELL: look.PALE,
+}
+
+
+_MARKETS: Mapping[str, str] = {
+    "microgrid": "microgrids",
+    "cell": "cells",
+    "multicell": "the multi-cell area",
 }
 
 
@@ -488,21 +497,46 @@ def run_energy(data: RunData) -> pd.DataFrame | None:
     if receipts.empty or bills.empty or not data.has("agent", "p_net"):
         return None
 
-    def kwh(variable: str) -> Values:
-        if not data.has("agent", variable):
-            return np.zeros(len(data.agents))
-        return data.total("agent", variable) * data.slot_hours
+    agent_kwh = _energy_by_key_figures(data)
+    if agent_kwh is None:
+        agent_kwh = _energy_by_series(data)
+    agent_kwh["curtailed"] = bills["curtailed"].fillna(0.0) if "curtailed" in bills else 0.0
+    return area_energy(list(data.areas["area"]), data.agents, receipts, agent_kwh)
 
-    curtailed = bills["curtailed"].fillna(0.0) if "curtailed" in bills else 0.0
-    agent_kwh = pd.DataFrame(
+
+def _energy_by_key_figures(data: RunData) -> pd.DataFrame | None:
+    """Take the energy of each agent from its key figures, which spares a year's series.
+
+    None where one of them is not there. What is neither load nor generation is the battery's.
+    """
+    kpis = data.kpis
+    names = ["load", "generation", "import", "export", "energy_not_served"]
+    mine = kpis[(kpis["scope_kind"] == "agent") & kpis["name"].isin(names)]
+    table = mine.pivot_table(index="scope", columns="name", values="value", aggfunc="first")
+    table = table.reindex(index=data.agents["agent"], columns=names)
+    if table.isna().to_numpy().any():
+        return None
+    net = table["import"] - table["export"]
+    return pd.DataFrame(
         {
-            "generation": kwh("p_pv"),
-            "curtailed": np.broadcast_to(curtailed, len(data.agents)),
-            "storage": kwh("p_storage"),
-            "net": kwh("p_net"),
+            "generation": table["generation"],
+            "storage": net - table["load"] + table["generation"] + table["energy_not_served"],
+            "net": net,
+        }
+    ).reset_index(drop=True)
+
+
+def _energy_by_series(data: RunData) -> pd.DataFrame:
+    """Sum up the energy of each agent from its time series, kWh."""
+    columns = {"generation": "p_pv", "storage": "p_storage", "net": "p_net"}
+    return pd.DataFrame(
+        {
+            name: data.total("agent", variable) * data.slot_hours
+            if data.has("agent", variable)
+            else np.zeros(len(data.agents))
+            for name, variable in columns.items()
         }
     )
-    return area_energy(list(data.areas["area"]), data.agents, receipts, agent_kwh)
 
 
 def losses_kwh(data: RunData, levels: Sequence[str]) -> float:
@@ -556,7 +590,7 @@ def _node_label(node: Node) -> str:
     if node.area:
         return f"{node.area} {node.kind}"
     if node.kind in look.LEVEL_NAME:
-        return f"trade in {look.LEVEL_NAMES[node.kind].lower()}"
+        return f"trade in {_MARKETS[node.kind]}"
     return node.kind
 
 
@@ -593,8 +627,7 @@ def _shares(found: Sequence[Flow], end: str, whole: float) -> list[str]:
             sums[other] = sums.get(other, 0.0) + flow.kwh
     verb = "is sold" if end == "target" else "is bought"
     return [
-        f"{percent(kwh / whole)} "
-        + (words.get(other) or f"{verb} in {look.LEVEL_NAMES[other].lower()}")
+        f"{percent(kwh / whole)} " + (words.get(other) or f"{verb} in {_MARKETS[other]}")
         for other, kwh in sorted(sums.items(), key=lambda item: -item[1])
     ]
 

@@ -28,6 +28,7 @@ MAIN_TRAFOS = 5
 MOST_TRAFOS = 150
 MOST_AREAS = 40
 POINTS = 300
+MOST_LIMITS = 3
 NOMINAL_PU = 1.0
 SCALE_END = 1.2
 """The voltage colours end at so many times the permitted deviation."""
@@ -101,11 +102,13 @@ def _draw_limits(figure: Figure, data: RunData) -> None:
     if "loading_max" not in data.trafos:
         return
     limits = data.trafos["loading_max"].to_numpy(np.float64)
-    for limit in np.unique(limits[np.isfinite(limits)])[:3]:
+    levels = np.unique(limits[np.isfinite(limits)])
+    for limit in levels[:MOST_LIMITS]:
+        of = f" ({(limits == limit).sum()} of {len(limits)})" if len(levels) > 1 else ""
         figure.add_hline(
             y=float(limit),
             line={"color": look.INK, "width": 1.2, "dash": "dash"},
-            annotation={"text": f"limit {limit:g} %", "font": {"size": 12}},
+            annotation={"text": f"limit {limit:g} %{of}", "font": {"size": 12}},
             annotation_position="top right",
         )
 

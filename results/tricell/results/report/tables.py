@@ -364,7 +364,10 @@ def _draw_binding(figure: Figure, data: RunData, top: Sequence[Binding]) -> None
                     legendgroup=kind,
                     showlegend=area == part[0][2],
                     meta={"area": area},
-                    marker={"color": colour, "pattern": {"shape": pattern, "size": 5}},
+                    marker={
+                        "color": colour,
+                        "pattern": {"shape": pattern, "fillmode": "overlay", "solidity": 0.2},
+                    },
                     hovertemplate=f"%{{y}} ({area})<br>binds in %{{x:,}} slots<extra></extra>",
                 )
             )
