@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 
 from tricell.errors import ResultsError, TricellError
 from tricell.scenarios.check_command import check
+from tricell.scenarios.export_command import export
 from tricell.scenarios.report_command import report
 from tricell.scenarios.run_command import run
 from tricell.scenarios.validate_command import schema, validate
@@ -282,6 +283,7 @@ def study(
 app.command(name="report")(report)
 app.command(name="view")(view)
 app.command(name="validate")(validate)
+app.command(name="export")(export)
 app.command(name="schema")(schema)
 
 
