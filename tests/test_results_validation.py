@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.golden_file import unpacked_golden
+from tests.golden_file import (
+    CHECKPOINTS,
+    columns_of,
+    header_of,
+    unpacked_golden,
+    write_running,
+)
 from typer.testing import CliRunner
 
 from tricell.errors import ResultsError
@@ -21,6 +27,7 @@ from tricell.results import layout
 from tricell.results.deviations import DeviationKind
 from tricell.results.layout_text import layout_description
 from tricell.results.validation import Validation, validate
+from tricell.results.writer import ResultsWriter
 from tricell.scenarios.command_line import app
 
 PLAIN = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
@@ -304,6 +311,28 @@ def test_an_unattached_or_wrong_scale_is_named(good: Path, tmp_path: Path) -> No
         (K.AXIS, "/timeseries/agent/p_net"),
         (K.AXIS, "/timeseries/agent/p_pv"),
     }
+
+
+def test_a_run_that_goes_on_follows_the_layout_and_is_found_by_its_name(
+    good: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run.h5"
+    master = write_running(good, output)
+    for path in (output, master, master.parent):
+        checked = validate(path)
+        assert checked.deviations == ()
+        assert (checked.status, checked.size.slots) == ("running", CHECKPOINTS[-1])
+
+
+def test_a_run_that_has_just_begun_follows_the_layout(good: Path, tmp_path: Path) -> None:
+    with h5py.File(good) as file:
+        entities = {name: columns_of(file, name) for name in layout.ENTITY_TABLES}
+        writer = ResultsWriter(tmp_path / "run.h5", header_of(file), entities)
+    writer.begin()
+    checked = validate(tmp_path / "run.h5")
+    writer.abandon()
+    assert checked.deviations == ()
+    assert checked.size.slots == 0
 
 
 def test_values_in_another_file_are_only_for_a_run_that_goes_on(good: Path, tmp_path: Path) -> None:
