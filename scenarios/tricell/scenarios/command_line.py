@@ -21,7 +21,9 @@ from typer.core import TyperGroup
 
 from tricell.errors import ResultsError, TricellError
 from tricell.scenarios.check_command import check
+from tricell.scenarios.compare_command import compare
 from tricell.scenarios.export_command import export
+from tricell.scenarios.plot_command import plot
 from tricell.scenarios.report_command import report
 from tricell.scenarios.run_command import run
 from tricell.scenarios.validate_command import schema, validate
@@ -187,45 +189,6 @@ def clear(
 
 
 @app.command()
-def compare(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...",
-            help="Results of two or more runs, or of one study with --designs.",
-            show_default=False,
-        ),
-    ],
-    designs: Annotated[
-        tuple[str, str] | None,
-        typer.Option(help="Two designs of the study in FILE.", metavar="A B", show_default=False),
-    ] = None,
-    closure: Annotated[
-        str | None,
-        typer.Option(
-            help="none, fixed or resolved (the last that both designs have).",
-            metavar="CLOSURE",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
-    """Show the key figures of several runs side by side, and who gains and loses between them.
-
-    With --designs, compare two designs of a study instead: for the same seeds at the same closure.
-    """
-    from tricell.results.comparison import compare_runs
-    from tricell.results.comparison_screen import print_comparison, print_design_comparison
-    from tricell.results.design_comparison import compare_designs, require_designs
-    from tricell.scenarios.screen import standard_output
-
-    wanted = require_designs(files, designs, closure)
-    if wanted is None:
-        print_comparison(compare_runs(files), standard_output())
-    else:
-        print_design_comparison(compare_designs(*wanted), standard_output())
-
-
-@app.command()
 def study(
     study: Annotated[
         str | None,
@@ -280,7 +243,9 @@ def study(
     _study_and_report(loaded, folder, scheduler, workers, force=force, quiet=quiet)
 
 
+app.command(name="compare")(compare)
 app.command(name="report")(report)
+app.command(name="plot")(plot)
 app.command(name="view")(view)
 app.command(name="validate")(validate)
 app.command(name="export")(export)

@@ -20,6 +20,9 @@ from tricell.results.plots.kinds import KINDS, Kind
 from tricell.results.reader import Results, open_results
 from tricell.results.report.run_data import RunData
 
+MOST_NAMED = 30
+"""Messages name at most so many areas."""
+
 Drawer: TypeAlias = Callable[[RunData, Choice], Drawn]
 
 DRAWERS: Mapping[str, Drawer] = MappingProxyType(
@@ -153,7 +156,7 @@ def _known_area(data: RunData, area: str | None) -> str:
     if area is not None and area not in known:
         raise ResultsError(
             f"{data.results.path} has no area {area!r}{_likely(area, known)} It has: "
-            f"{', '.join(known)}."
+            f"{_named(known)}."
         )
     return area or ""
 
@@ -174,6 +177,12 @@ def _known_level(data: RunData, order: Order) -> str:
             f"{', '.join(dict.fromkeys(here))}."
         )
     return order.level
+
+
+def _named(words: Sequence[str]) -> str:
+    """Join words, and say how many more there are than can be read at a glance."""
+    others = len(words) - MOST_NAMED
+    return ", ".join(words[:MOST_NAMED]) + (f" and {others:,} others" if others > 0 else "")
 
 
 def _likely(word: str, known: Sequence[str]) -> str:
