@@ -59,6 +59,7 @@ class Part:
     notes : what is missing, and why.
     control : a list above the figure, None for none.
     extra : data for the page's own script, by name; all JSON.
+    folded : long texts, such as the scenario, by heading; the page shows one on request.
     """
 
     key: str
@@ -69,6 +70,7 @@ class Part:
     notes: Sequence[str] = ()
     control: Control | None = None
     extra: Mapping[str, object] | None = None
+    folded: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
