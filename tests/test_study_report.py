@@ -710,5 +710,5 @@ def test_a_study_of_failures_is_an_error_that_says_what_to_do(tmp_path: Path) ->
 
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.study.h5").write_text(json.dumps({}))
-    with pytest.raises(ResultsError, match="does not hold the results of a study"):
+    with pytest.raises(ResultsError, match=r"expected HDF5.*found b'\{\}'"):
         write_report(tmp_path / "a.study.h5", tmp_path)

@@ -36,7 +36,7 @@ from tricell.results.datasets import (
     create_table,
     storable_text,
 )
-from tricell.results.open_file import OpenFile
+from tricell.results.open_file import DAMAGE, OpenFile, open_hdf5
 
 StudyTables: TypeAlias = Mapping[str, Columns]
 """Table -> column -> values, as `study_layout.TABLES` names them."""
@@ -134,26 +134,16 @@ def open_study(path: Path | str) -> StudyResults:
     Raises
     ------
     ResultsError
-        If there is no such file, or if it is not the results of a study, or of a higher major
-        version than this program knows.
+        If there is no such file, or if it is damaged, not the results of a study, or of a higher
+        major version than this program knows.
     """
     target = Path(path)
-    if not target.is_file():
-        raise ResultsError(f"{target}: no such file")
-    if not is_study(target):
-        raise ResultsError(
-            f"{target} does not hold the results of a study; `tricell study` writes such files, "
-            f"called NAME{study_layout.SUFFIX}"
-        )
-    file = h5py.File(target, "r")
-    found = str(file.attrs.get("schema_version", ""))
-    major, known = (text.partition(".")[0] for text in (found, study_layout.SCHEMA_VERSION))
-    if not major.isdecimal() or int(major) > int(known):
+    file = open_hdf5(target)
+    try:
+        return StudyResults(target, file)
+    except BaseException:
         file.close()
-        raise ResultsError(
-            f"{target} has schema version {found!r}, this tricell reads {known}.x; update tricell"
-        )
-    return StudyResults(target, file)
+        raise
 
 
 def is_study(path: Path | str) -> bool:
@@ -161,7 +151,7 @@ def is_study(path: Path | str) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return bool(file.attrs.get("schema_name") == study_layout.SCHEMA_NAME)
-    except OSError:
+    except DAMAGE:
         return False
 
 
@@ -171,11 +161,14 @@ class StudyResults(OpenFile):
     def __init__(self, path: Path, file: h5py.File) -> None:
         super().__init__(path, file)
         self._names: dict[str, NDArray[Any]] = {}
+        with self.reading("the attributes"):
+            self._attrs = {name: str(value) for name, value in file.attrs.items()}
+        _check_schema(self._attrs, path)
 
     @property
     def attrs(self) -> Mapping[str, str]:
         """Attributes of the study, see `study_layout.ROOT_ATTRIBUTES`."""
-        return MappingProxyType({name: str(value) for name, value in self._file.attrs.items()})
+        return MappingProxyType(self._attrs)
 
     @property
     def name(self) -> str:
@@ -190,16 +183,19 @@ class StudyResults(OpenFile):
     @property
     def provenance(self) -> Mapping[str, Any]:
         """Packages, inputs, solver and machine."""
-        return MappingProxyType(json.loads(self.text("provenance_json")))
+        with self.reading("the provenance"):
+            return MappingProxyType(dict(json.loads(self.text("provenance_json"))))
 
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables."""
-        return tuple(self._file[layout.TABLE_ROOT])
+        return tuple(self._members(layout.TABLE_ROOT))
 
     def text(self, name: str) -> str:
         """Return one of the texts of `study_layout.META`."""
-        return str(self._file[layout.meta_path(name)].asstr()[()])
+        path = layout.meta_path(name)
+        with self.reading(path):
+            return str(self._file[path].asstr()[()])
 
     def table(self, name: str, *, with_run: bool = False) -> pd.DataFrame:
         """Read a whole table: times as UTC, flags as 0 and 1, words as text.
@@ -219,14 +215,15 @@ class StudyResults(OpenFile):
                 f"{self.path} has no table {name!r}; it has: {', '.join(self.tables)}"
             )
         table = study_layout.TABLES[name]
-        group = self._file[layout.table_path(name)]
-        frame = pd.DataFrame(
-            {
-                column.name: self._decoded(column, group[column.name])
-                for column in table.columns
-                if column.name in group
-            }
-        )
+        group = self._members(layout.table_path(name))
+        with self.reading(layout.table_path(name)):
+            frame = pd.DataFrame(
+                {
+                    column.name: self._decoded(column, group[column.name])
+                    for column in table.columns
+                    if column.name in group
+                }
+            )
         if with_run and name != "run" and "run" in frame:
             runs = self.table("run").set_index("run")[list(RUN_COLUMNS)]
             return frame.join(runs, on="run")
@@ -239,14 +236,30 @@ class StudyResults(OpenFile):
     def _decoded(self, column: layout.Variable, dataset: h5py.Dataset) -> Any:
         if column.dtype == "str":
             if h5py.check_string_dtype(dataset.dtype) is not None:
-                return dataset.asstr()[:]
+                return self._read(dataset, ...)
             if column.name not in self._names:
-                self._names[column.name] = self._file[f"/names/{column.name}"].asstr()[:]
-            return self._names[column.name][dataset[:]]
+                names = self._file[f"/names/{column.name}"]
+                self._names[column.name] = self._read(names, ...)
+            return self._names[column.name][self._read(dataset, ...)]
+        values = self._read(dataset, ...)
         if column.is_time:
-            times = dataset[:].astype("datetime64[s]").astype("datetime64[ns]")
+            times = values.astype("datetime64[s]").astype("datetime64[ns]")
             return pd.DatetimeIndex(times, tz="UTC")
-        return dataset[:]
+        return values
+
+
+def _check_schema(attributes: Mapping[str, str], path: Path) -> None:
+    if attributes.get("schema_name") != study_layout.SCHEMA_NAME:
+        raise ResultsError(
+            f"{path} does not hold the results of a study; `tricell study` writes such files, "
+            f"called NAME{study_layout.SUFFIX}"
+        )
+    found = attributes.get("schema_version", "")
+    major, known = (text.partition(".")[0] for text in (found, study_layout.SCHEMA_VERSION))
+    if not major.isdecimal() or int(major) > int(known):
+        raise ResultsError(
+            f"{path} has schema version {found!r}, this tricell reads {known}.x; update tricell"
+        )
 
 
 def _write_header(file: h5py.File, header: StudyHeader) -> None:
