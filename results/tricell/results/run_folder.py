@@ -17,6 +17,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -29,6 +30,7 @@ LOCK = "lock"
 JOINED = "joined.h5"
 SEGMENT = "slots-{:07d}.h5"
 SEGMENTS = "slots-*.h5"
+UNFINISHED = ".tmp"
 
 FILE_ERRORS = (OSError, RuntimeError)
 """What the system, or h5py for it, raises when it refuses a write."""
@@ -184,13 +186,18 @@ class RunFolder:
 
     def _remove_all_but(self, names: set[str]) -> None:
         for file in sorted(self.path.iterdir()):
-            if file.name not in names | {LOCK}:
+            if _is_of_a_run(file.name) and file.name not in names | {LOCK}:
                 os.unlink(file)
+
+
+def _is_of_a_run(name: str) -> bool:
+    whole = name.removesuffix(UNFINISHED)
+    return whole in (MASTER, HEADER, JOINED) or fnmatch(whole, SEGMENTS)
 
 
 def unfinished(path: Path) -> Path:
     """Give the name of a file before it is whole."""
-    return path.with_name(path.name + ".tmp")
+    return path.with_name(path.name + UNFINISHED)
 
 
 def publish(path: Path) -> None:

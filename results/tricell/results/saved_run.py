@@ -49,12 +49,13 @@ class SavedRun:
             If there is nothing to go on with, if the run still goes on, or if what it left is
             damaged or of another version.
         """
-        target = Path(path)
-        folder = RunFolder(target)
-        if not folder.holds_a_run:
-            raise _nothing_to_resume(folder)
-        folder.lock()
+        folder = RunFolder(Path(path))
+        if folder.path.is_dir():
+            folder.lock()
         try:
+            if not folder.holds_a_run:
+                folder.remove()
+                raise _nothing_to_resume(folder)
             saved = cls(folder)
             saved._check_output()
         except BaseException:

@@ -515,7 +515,7 @@ class ResultsWriter:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
             raise
-        with self._clear_file_errors():
+        with self._clear_file_errors(self.path):
             self._give_name(path)
 
     def _derived(
@@ -551,9 +551,9 @@ class ResultsWriter:
             segment.abandon()
         self._folder.remove()
 
-    def _clear_file_errors(self) -> AbstractContextManager[None]:
+    def _clear_file_errors(self, path: Path | None = None) -> AbstractContextManager[None]:
         return clear_file_errors(
-            self.part_path,
+            path or self.part_path,
             f"go on with `tricell run --resume {self.path}`; what was saved can be read in "
             f"{self._folder.master}",
         )
@@ -645,7 +645,7 @@ def _recorded(values: SlotValues, ids: Mapping[str, Column]) -> dict[str, list[s
 
 
 def _refuse_other_variables(given: Recorded, saved: Recorded, path: Path) -> None:
-    for group in {*given, *saved}:
+    for group in sorted({*given, *saved}):
         if set(given.get(group, ())) != set(saved.get(group, ())):
             raise ResultsError(
                 f"{path}: the resumed run brings {_listed(set(given.get(group, ())))} of {group}, "
@@ -655,9 +655,9 @@ def _refuse_other_variables(given: Recorded, saved: Recorded, path: Path) -> Non
 
 
 def _refuse_other_entities(given: EntityColumns, saved: SavedRun) -> None:
-    for name in {*given, *saved.entities}:
+    for name in sorted({*given, *saved.entities}):
         now, before = given.get(name, {}), saved.entities.get(name, {})
-        for column in {*now, *before}:
+        for column in sorted({*now, *before}):
             is_same = (
                 column in now
                 and column in before
