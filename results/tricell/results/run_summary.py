@@ -171,27 +171,32 @@ def summarise(path: Path | str) -> RunSummary:
         If the file cannot be read.
     """
     with open_results(path) as results:
-        attributes = results.attrs
-        times = _run_times(results)
-        return RunSummary(
-            path=Path(path),
-            run_id=str(attributes["run_id"]),
-            status=results.status,
-            failure_message=str(attributes.get("failure_message", "")),
-            slots=len(times),
-            slots_planned=int(attributes["number_of_slots"]),
-            first=times[0] if len(times) else None,
-            last=times[-1] if len(times) else None,
-            levels=tuple(
-                _level(results, level) for level in layout.AREA_LEVELS if level in results.groups
-            ),
-            market=_market(results),
-            grid=_grid(results, int(attributes["time_step_s"]) / 3600.0),
-            bills=_bills(results),
-            charges=_charges(results),
-            timings=_timings(results, len(times)),
-            warnings=_warnings(results),
-        )
+        return summary_of(results)
+
+
+def summary_of(results: Results) -> RunSummary:
+    """Read the summary of a run from its open results file."""
+    attributes = results.attrs
+    times = _run_times(results)
+    return RunSummary(
+        path=results.path,
+        run_id=str(attributes["run_id"]),
+        status=results.status,
+        failure_message=str(attributes.get("failure_message", "")),
+        slots=len(times),
+        slots_planned=int(attributes["number_of_slots"]),
+        first=times[0] if len(times) else None,
+        last=times[-1] if len(times) else None,
+        levels=tuple(
+            _level(results, level) for level in layout.AREA_LEVELS if level in results.groups
+        ),
+        market=_market(results),
+        grid=_grid(results, int(attributes["time_step_s"]) / 3600.0),
+        bills=_bills(results),
+        charges=_charges(results),
+        timings=_timings(results, len(times)),
+        warnings=_warnings(results),
+    )
 
 
 def _run_times(results: Results) -> pd.DatetimeIndex:

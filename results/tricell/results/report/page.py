@@ -26,7 +26,7 @@ from tricell.results.report.tables import (
     warnings,
 )
 from tricell.results.report.words import counted, energy, euros, listed, number, percent
-from tricell.results.run_summary import Extreme, GridSummary, RunSummary, summarise
+from tricell.results.run_summary import Extreme, GridSummary, RunSummary, summary_of
 
 Draw: TypeAlias = Callable[[RunData], Part]
 
@@ -45,9 +45,8 @@ SECTIONS: Sequence[tuple[str, str, Sequence[Draw]]] = (
 
 def write_page(path: Path, output: Path) -> Path:
     """Write the report of a run, see `tricell.results.report.write_report`."""
-    summary = summarise(path)
     with open_results(path) as results:
-        page = run_page(RunData(results), summary)
+        page = run_page(RunData(results), summary_of(results))
     return write_whole(output, render(page).encode())
 
 
