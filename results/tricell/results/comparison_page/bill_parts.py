@@ -168,7 +168,7 @@ def _scaled(winners: WinnersLosers) -> str:
 
 
 def _of_seeds(seeds: int) -> str:
-    return f" Customers of all {seeds} seeds are counted." if seeds > 1 else ""
+    return f" The customers of {seeds} seeds are counted together." if seeds > 1 else ""
 
 
 def components(winners: WinnersLosers, letters: tuple[str, str]) -> Part:

@@ -212,7 +212,7 @@ def design_page(comparison: DesignComparison) -> Page:
             ("Period", f"{comparison.days:g} days"),
             ("Seeds", ", ".join(str(seed) for seed in comparison.seeds)),
         ],
-        banner=f"Beware: {listed(comparison.warnings)}." if comparison.warnings else "",
+        banner=f"Note: {listed(comparison.warnings)}." if comparison.warnings else "",
         highlights=[
             Highlight(f"{everybody.better:,}", "customers pay less in B",
                       f"Of {everybody.customers:,} customers of all seeds."),

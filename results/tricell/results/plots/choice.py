@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tricell.results import layout
-from tricell.results.reader import Instant, Results
+from tricell.results.reader import ROWS_PER_BLOCK, Instant, Results
 from tricell.results.report.run_data import RunData
 
 
@@ -83,9 +83,13 @@ class PartOfRun(Results):
         variable: str,
         start: Instant | None = None,
         stop: Instant | None = None,
+        *,
+        slots: int = ROWS_PER_BLOCK,
     ) -> Iterator[NDArray[Any]]:
-        """Read one variable in blocks of some days."""
-        return super().blocks(group, variable, start or self._start, stop or self._stop)
+        """Read one variable in blocks of that many slots."""
+        return super().blocks(
+            group, variable, start or self._start, stop or self._stop, slots=slots
+        )
 
 
 def summed(

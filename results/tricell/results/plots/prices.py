@@ -46,6 +46,8 @@ LOW, HIGH = 10.0, 90.0
 """Percentiles over areas between which the band lies, as in the report."""
 MOST_DAYS_BY_AREA = 10.0
 """Price maps of longer periods have a column per day instead of a row per area."""
+LEAST_MAP_CM = 2.4
+"""Height of a heat map of few rows: its scale of colours has a name."""
 PRICE = "price, EUR/kWh"
 
 
@@ -189,7 +191,7 @@ def _by_area(data: RunData, choice: Choice) -> Drawn:
         parts.append(data.bucketed(level, "price")[:, columns])
         names += [str(data.ids(level)[column]) for column in columns]
     values = np.concatenate(parts, axis=1)
-    figure = new_figure(choice, MAP_FRAME_CM[choice.width] + max(1.6, 0.42 * len(names)))
+    figure = new_figure(choice, MAP_FRAME_CM[choice.width] + max(LEAST_MAP_CM, 0.42 * len(names)))
     axis = figure.add_subplot()
     heat_map(axis, data, choice, values, norm=map_colours([values]), label=PRICE)
     name_rows(axis, names)

@@ -21,11 +21,19 @@ ROW_CM = 0.44
 MOST_ROWS = 50
 """Larger trees end one level higher."""
 INDENT_CM = 0.55
-COLUMN_CM = {"members": 1.75, "import, MWh": 2.25, "export, MWh": 2.25, "peak, kW": 2.0}
-COLUMN_CM |= {"rating, kVA": 2.1, "price, ct/kWh": 2.4}
-NARROW = ("import, MWh", "export, MWh")
+COLUMN_CM = {
+    "members": 1.75,
+    "import": 2.25,
+    "export": 2.25,
+    "peak": 2.0,
+    "rating": 2.1,
+    "price": 2.4,
+}
+UNITS = {"members": "", "peak": "kW", "rating": "kVA", "price": "ct/kWh"}
+KWH_PER_MWH, KWH_SHOWN_UP_TO = 1e3, 10e3
+NARROW = ("import", "export")
 """Columns that fit in one column of a paper."""
-ONE_DECIMAL = ("import, MWh", "export, MWh", "price, ct/kWh")
+ONE_DECIMAL = ("import", "export", "price")
 MARKERS = {"multicell": "D", "cell": "s", "microgrid": "o"}
 
 
@@ -104,22 +112,22 @@ def _rows(data: RunData, choice: Choice, deepest: int) -> Sequence[Row]:
 
 
 def _figures(data: RunData, area: str, level: str) -> dict[str, float]:
-    """Return the figures of an area; those that are unknown are not in it."""
+    """Return the figures of an area, energy in kWh; those that are unknown are not in it."""
     members = data.agents["area"].isin(list(data.inside(area))).sum()
     figures = {"members": float(members)}
     if "rating" in data.areas:
         ratings = data.areas["rating"].to_numpy(np.float64)
-        figures["rating, kVA"] = float(ratings[list(data.areas["area"]).index(area)])
+        figures["rating"] = float(ratings[list(data.areas["area"]).index(area)])
     column = data.ids(level).get_loc(area)
     if data.has(level, "p_import"):
         kw = data.whole(level, "p_import")[:, column]
-        figures["import, MWh"] = float(np.nansum(np.maximum(kw, 0.0))) * data.slot_hours / 1e3
-        figures["export, MWh"] = float(np.nansum(np.maximum(-kw, 0.0))) * data.slot_hours / 1e3
-        figures["peak, kW"] = float(np.nanmax(np.abs(kw), initial=0.0))
+        figures["import"] = float(np.nansum(np.maximum(kw, 0.0))) * data.slot_hours
+        figures["export"] = float(np.nansum(np.maximum(-kw, 0.0))) * data.slot_hours
+        figures["peak"] = float(np.nanmax(np.abs(kw), initial=0.0))
     if data.has(level, "price"):
         price = data.whole(level, "price")[:, column]
         if np.isfinite(price).any():
-            figures["price, ct/kWh"] = 100.0 * float(price[np.isfinite(price)].mean())
+            figures["price"] = 100.0 * float(price[np.isfinite(price)].mean())
     return figures
 
 
@@ -142,17 +150,20 @@ def _across(depth: int) -> float:
 def _draw_rows(axis: Axes, rows: Sequence[Row], columns: Sequence[str], width_cm: float) -> None:
     ends = width_cm - np.cumsum([0.0, *(COLUMN_CM[name] for name in reversed(columns))])[:-1]
     right = dict(zip(reversed(columns), ends, strict=True))
+    energies = [row.figures[name] for row in rows for name in NARROW if name in row.figures]
+    is_large = max(energies, default=0.0) >= KWH_SHOWN_UP_TO
+    units = UNITS | dict.fromkeys(NARROW, "MWh" if is_large else "kWh")
+    scales = dict.fromkeys(NARROW, 1.0 / KWH_PER_MWH) if is_large else {}
     for name, x in right.items():
-        first, _, unit = name.partition(", ")
-        axis.text(x, -1.25, f"{first}\n{unit}" if unit else first, ha="right", va="center",
-                  linespacing=1.0)  # fmt: skip
+        heading = f"{name}\n{units[name]}".rstrip()
+        axis.text(x, -1.25, heading, ha="right", va="center", linespacing=1.0)
     for number, row in enumerate(rows):
         axis.axhline(number - 0.5, color=GRID, linewidth=0.6, zorder=0)
         x = _across(row.depth)
         axis.plot(x, number, MARKERS[row.level], color=LEVEL_COLOURS[row.level], ms=5, zorder=2)
         axis.text(x + 0.25, number, row.area, va="center", color=INK)
         for name, end in right.items():
-            figure = row.figures.get(name, float("nan"))
+            figure = scales.get(name, 1.0) * row.figures.get(name, float("nan"))
             axis.text(end, number, _written(name, figure), ha="right", va="center", color=INK)
 
 
