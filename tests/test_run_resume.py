@@ -37,6 +37,7 @@ from tricell.scenarios.shipped import shipped_names
 from tricell.scenarios.world import World, build_world
 
 KILLS = 25
+TRICELL = [sys.executable, "-c", "from tricell.scenarios.command_line import main; main()"]
 LIMIT_S = 120.0
 """A process that takes longer hangs."""
 NOBODY = 65534
@@ -281,3 +282,48 @@ def test_a_run_of_another_version_is_not_resumed(
 def test_a_scenario_comes_back_from_its_results_file_as_it_was(name: str) -> None:
     scenario = load_scenario(name)
     assert from_yaml(as_yaml(scenario)) == scenario
+
+
+# --- as a user does it ---
+
+
+def tricell(*arguments: str, cwd: Path) -> Any:
+    return subprocess.Popen(
+        [*TRICELL, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_run_asked_to_end_goes_on_by_the_command_that_it_names(tmp_path: Path) -> None:
+    period = ("--days", "9", "--set", "output.checkpoint_s=0", "--quiet")
+    started = tricell("run", "village", *period, "--output", "my run.h5", cwd=tmp_path)
+    deadline = time.monotonic() + LIMIT_S
+    while not (tmp_path / "my run.h5.part" / "slots-0000096.h5").exists():
+        assert started.poll() is None, started.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    started.terminate()
+    _, told = started.communicate(timeout=LIMIT_S)
+    assert started.returncode == 130, told
+    assert "Traceback" not in told
+    assert "goes on from the last checkpoint" in " ".join(told.split())
+    again = tricell("run", "--resume", "my run.h5", "--quiet", cwd=tmp_path)
+    answer, told = again.communicate(timeout=LIMIT_S)
+    assert (again.returncode, answer) == (0, "my run.h5\n"), told
+    with open_results(tmp_path / "my run.h5") as results:
+        assert results.status == "complete"
+        assert len(results.times()) == 9 * 96
+    complete = tricell("run", "--resume", "my run.h5", cwd=tmp_path)
+    _, told = complete.communicate(timeout=LIMIT_S)
+    assert complete.returncode == 2
+    assert "is complete, there is nothing to resume" in " ".join(told.split())
+
+
+def test_options_of_a_run_are_refused_beside_resume(tmp_path: Path) -> None:
+    refused = tricell("run", "village", "--resume", "run.h5", "--seed", "2", cwd=tmp_path)
+    _, told = refused.communicate(timeout=LIMIT_S)
+    assert refused.returncode == 2
+    assert "leave out SCENARIO, --seed" in " ".join(told.split())

@@ -28,6 +28,7 @@ from tricell.errors import SimulatorError
 from tricell.results.reader import open_results
 from tricell.scenarios import runner
 from tricell.scenarios.faults import ScenarioFaultsError
+from tricell.scenarios.resumption import resume_run
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.schema import Scenario
@@ -549,7 +550,7 @@ def test_ctrl_c_stops_the_run_and_the_simulators(when: str, tmp_path: Path) -> N
     if starts:
         assert "No file was written." in text
     else:
-        assert "The slots computed so far are in small.h5." in text
+        assert "slots computed so far are in small.h5; `tricell run --resume small.h5`" in text
         assert_failed_in_slot_3(tmp_path / "small.h5", "stopped by Ctrl-C")
 
 
@@ -558,3 +559,27 @@ def wait_until_it_hangs(pid_file: Path) -> None:
     while not pid_file.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1.5)
+
+
+# --- going on with a run that was stopped ---
+
+
+def test_a_stopped_run_with_guests_begins_again_and_ends_as_if_it_had_not_been_stopped(
+    tmp_path: Path,
+) -> None:
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole = run(tmp_path / "whole", *guest(IN_PROCESS))
+
+    def stop(done: int, _: int) -> None:
+        if done > 10:
+            raise KeyboardInterrupt
+
+    scenario = load_scenario(str(written(tmp_path / "stopped", *guest(IN_PROCESS))))
+    stopped = tmp_path / "stopped" / "run.h5"
+    with pytest.raises(KeyboardInterrupt, match="tricell run --resume"):
+        run_scenario(scenario, stopped, progress=stop)
+    assert resume_run(stopped).output == stopped
+    assert (p_load_kw(stopped) == p_load_kw(whole)).all()
+    with open_results(stopped) as results:
+        assert results.status == "complete"
