@@ -1,8 +1,9 @@
 """Draws the pictures of the documentation from real runs.
 
 ``python docs/make_pictures.py`` runs the shipped scenario `district` and writes
-``docs/images/district.png``; then it carries out the study of ``docs/study.md`` over four days and
-writes three figures of its report. It needs the packages of ``pip install -e ".[docs]"``.
+``docs/images/district.png`` and figures of ``tricell plot``; then it carries out the study of
+``docs/study.md`` over four days and writes three figures of its report. It needs the packages of
+``pip install -e ".[docs]"``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from PIL import Image
 
+from tricell.results.plots.plotting import Order, write_plot
 from tricell.results.reader import Results, open_results
 from tricell.results.study_report import write_report
 from tricell.scenarios.runner import run_scenario
@@ -36,6 +38,14 @@ STUDY_FIGURES = {
     "F10_revenue_gap.png": "study_revenue_gap.png",
 }
 COLOURS_OF_FIGURE = 128
+PLOTS = {
+    "prices": Order("prices", start="2016-05-27T22:00Z"),
+    "duration": Order("duration"),
+    "voltage_map": Order("voltage-map"),
+    "grid": Order("grid", area="MV2.101"),
+}
+PLOT_WIDTH = 900
+"""Pixels."""
 DAY = ("2016-05-25", "2016-05-26")
 COLOURS = {
     "microgrid": "#e6862c",
@@ -59,7 +69,28 @@ def picture_of_district() -> None:
         outcome = run_scenario(load_scenario("district"), Path(folder) / "district.h5")
         with open_results(outcome.output) as results:
             figure = draw(results)
+        pictures_of_kinds(outcome.output)
     figure.savefig(IMAGES / "district.png", dpi=110)
+
+
+def pictures_of_kinds(results: Path) -> None:
+    """Write figures of `tricell plot` of a run of `district`."""
+    for name, order in PLOTS.items():
+        picture = IMAGES / f"plot_{name}.png"
+        write_plot(results, order, picture, force=True)
+        shrink(picture, picture, PLOT_WIDTH)
+
+
+def shrink(source: Path, target: Path, width: int | None = None) -> None:
+    """Keep a picture in few colours and, if it is asked for, so many pixels wide."""
+    with Image.open(source) as image:
+        small = image.convert("RGB")
+        if width is not None:
+            small = small.resize((width, round(width * small.height / small.width)))
+        method = (
+            Image.Quantize.MAXCOVERAGE
+        )  # keeps colours of which there is little, such as scales
+        small.quantize(COLOURS_OF_FIGURE, method).save(target, optimize=True)
 
 
 def pictures_of_study() -> None:
@@ -71,9 +102,7 @@ def pictures_of_study() -> None:
         outcome = run_study(load_study(str(file)), folder)
         write_report(outcome.output, folder, formats=("png",))
         for figure, picture in STUDY_FIGURES.items():
-            with Image.open(folder / "figures" / figure) as image:
-                small = image.convert("RGB").quantize(COLOURS_OF_FIGURE)
-                small.save(IMAGES / picture, optimize=True)
+            shrink(folder / "figures" / figure, IMAGES / picture)
 
 
 def study_of_the_guide() -> str:
