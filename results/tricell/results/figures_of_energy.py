@@ -6,7 +6,7 @@ and per slot a few per area and customer class.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -102,42 +102,72 @@ def read_agents(results: Results, groups: Bools, hours: float) -> tuple[AgentSum
     groups : which agents belong to each group, shape (groups, N).
     hours : length of a slot, h.
     """
-    membership = groups.T.astype(np.float64)
+    packs = _packs(groups)
     sums, parts = [], []
-    for load, pv, net in _days(results):
-        # Negative load feeds in, negative generation consumes.
-        consumed = np.maximum(load, 0.0) + np.maximum(-pv, 0.0)
-        generated = np.maximum(pv, 0.0) + np.maximum(-load, 0.0)
-        taken, given = np.maximum(net, 0.0), np.maximum(-net, 0.0)
-        per_slot = [_grouped(each, membership) for each in (consumed, generated, taken, given)]
-        parts.append(np.stack(per_slot) * hours)
-        sums.append(_agent_sums(consumed, generated, taken, given))
+    # A day at a time: what is computed of it stays in the cache.
+    days = (results.blocks("agent", name, slots=layout.ROWS_PER_CHUNK) for name in POWERS)
+    for powers in zip(*days, strict=True):
+        day = _energy_rates(*(np.take(power, packs.agents, axis=1) for power in powers))
+        parts.append(np.stack([packs.add_up(each) for each in day]) * hours)
+        sums.append(_agent_sums(*day))
     series = np.concatenate([np.empty((4, 0, len(groups))), *parts], axis=1)
     communities = [
         Community(demand - surplus, load, generation, demand, surplus)
         for load, generation, demand, surplus in series.transpose(2, 0, 1)
     ]
-    return _joined(sums, groups.shape[1]), communities
+    joined = _joined(sums, groups.shape[1])
+    return AgentSums(*joined[:, np.argsort(packs.agents)]), communities
 
 
-def _days(results: Results) -> Iterator[tuple[Floats, ...]]:
-    """Read the powers a day at a time: what is computed of a day stays in the cache."""
-    for block in zip(*(results.blocks("agent", name) for name in POWERS), strict=True):
-        for first in range(0, len(block[0]), layout.ROWS_PER_CHUNK):
-            yield tuple(each[first : first + layout.ROWS_PER_CHUNK] for each in block)
+@dataclass(frozen=True)
+class _Packs:
+    """Agents in packs that belong to the same groups.
+
+    Attributes
+    ----------
+    agents : rows of the agents, pack after pack.
+    first : position in `agents` of each pack's first.
+    groups : to which groups a pack belongs, 0 or 1, shape (packs, groups).
+    """
+
+    agents: NDArray[np.int64]
+    first: NDArray[np.int64]
+    groups: Floats
+
+    def add_up(self, values: Floats) -> Floats:
+        """Add up the agents of each group, shape (T, groups); NaN where one is unknown."""
+        of_packs = np.add.reduceat(values, self.first, axis=1)
+        if not np.isnan(of_packs).any():
+            return of_packs @ self.groups
+        gaps = np.isnan(of_packs).astype(np.float64) @ self.groups
+        return np.where(gaps > 0.0, np.nan, np.nan_to_num(of_packs) @ self.groups)
+
+
+def _packs(groups: Bools) -> _Packs:
+    """Put agents together that belong to the same groups; `groups` has the shape (groups, N)."""
+    kinds, pack = np.unique(groups.T, axis=0, return_inverse=True)
+    order = np.argsort(pack, kind="stable")
+    first = np.searchsorted(pack[order], np.arange(len(kinds)))
+    return _Packs(order, first, kinds.astype(np.float64))
+
+
+def _energy_rates(load: Floats, pv: Floats, net: Floats) -> tuple[Floats, ...]:
+    """Return what is consumed, generated, taken and given, kW; all NaN where one is unknown."""
+    # Negative load feeds in, negative generation consumes.
+    consumed = np.maximum(load, 0.0) + np.maximum(-pv, 0.0)
+    generated = np.maximum(pv, 0.0) + np.maximum(-load, 0.0)
+    rates = (consumed, generated, np.maximum(net, 0.0), np.maximum(-net, 0.0))
+    if not np.isnan(sum(each.sum() for each in rates)):
+        return rates
+    is_known = np.isfinite(load) & np.isfinite(pv) & np.isfinite(net)
+    return tuple(np.where(is_known, each, np.nan) for each in rates)
 
 
 def _agent_sums(consumed: Floats, generated: Floats, taken: Floats, given: Floats) -> Floats:
     """Return sums of the four, peaks of the last two, and the known slots, shape (7, N)."""
-    every = (consumed, generated, taken, given)
-    known = len(taken) - np.isnan(taken - given).sum(axis=0) if _has_gaps(every) else len(taken)
-    rows = [_column_sums(each) for each in every]
-    rows += [np.fmax.reduce(each, axis=0) for each in (taken, given)]
-    return np.stack([*rows, np.broadcast_to(np.float64(known), rows[0].shape)])
-
-
-def _has_gaps(every: Sequence[Floats]) -> bool:
-    return bool(np.isnan(sum(float(each.sum()) for each in every)))
+    sums = [_column_sums(each) for each in (consumed, generated, taken, given)]
+    peaks = [np.fmax.reduce(each, axis=0) for each in (taken, given)]
+    return np.stack([*sums, *peaks, np.isfinite(taken).sum(axis=0)])
 
 
 def _column_sums(values: Floats) -> Floats:
@@ -145,23 +175,15 @@ def _column_sums(values: Floats) -> Floats:
     return np.nansum(values, axis=0) if np.isnan(sums).any() else sums
 
 
-def _grouped(values: Floats, membership: Floats) -> Floats:
-    """Add up the columns of each group, shape (T, groups); NaN where a member is unknown."""
-    if not np.isnan(values.sum()):
-        return values @ membership
-    gaps = np.isnan(values).astype(np.float64) @ membership
-    return np.where(gaps > 0.0, np.nan, np.nan_to_num(values) @ membership)
-
-
-def _joined(blocks: Sequence[Floats], n_agent: int) -> AgentSums:
-    """Join what blocks say of agents."""
+def _joined(blocks: Sequence[Floats], n_agent: int) -> Floats:
+    """Join what blocks say of agents: the rows are the attributes of `AgentSums`."""
     every = np.stack([np.zeros((7, n_agent)), *blocks])
     load, generation, imported, exported, _, _, slots = every.sum(axis=0)
     peaks = np.fmax.reduce(every[:, 4:6], axis=0)
     known = np.where(slots > 0.0, 1.0, np.nan)
     mean = (imported - exported) / np.maximum(slots, 1.0)
     sums = (load, generation, imported, exported, peaks[0], peaks[1], mean)
-    return AgentSums(*(known * each for each in sums))
+    return np.asarray(known * np.stack(sums))
 
 
 def _at_the_border(

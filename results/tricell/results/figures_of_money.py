@@ -120,13 +120,18 @@ def account_figures(results: Results) -> Values:
     """Compute what the parties receive and pay, from the postings of all slots."""
     if "posting" not in results.tables:
         return {}
-    table = results.table("posting")
-    flows = table.groupby(["payer", "payee"], observed=True)["amount"].sum().reset_index()
+    blocks = [_accounts(block) for block in results.table_blocks("posting")]
+    return {name: {RUN: sum(block[name] for block in blocks)} for name in blocks[0]}
+
+
+def _accounts(postings: pd.DataFrame) -> dict[str, float]:
+    """Return what the parties receive and pay in some postings, EUR."""
+    flows = postings.groupby(["payer", "payee"], observed=True)["amount"].sum().reset_index()
     paid = {
         (str(payer), str(payee)): float(eur)
         for payer, payee, eur in zip(*(flows[name] for name in flows), strict=True)
     }
-    values = {
+    return {
         "agents_pay": -_received("agents", paid),
         "retailer_receives": _received("retailer", paid),
         "network_operator_receives": _received("dso", paid),
@@ -134,7 +139,6 @@ def account_figures(results: Results) -> Values:
         "retailer_pays_wholesale": _to_wholesale("retailer", paid),
         "network_operator_pays_wholesale": _to_wholesale("dso", paid),
     }
-    return {name: {RUN: value} for name, value in values.items()}
 
 
 def _received(party: str, paid: Mapping[tuple[str, str], float]) -> float:
