@@ -88,7 +88,7 @@ def colour_axis(
     Parameters
     ----------
     scale, low, high : colours, and the values at their ends.
-    bar : more about the bar, such as its title.
+    bar : more about the bar, such as its ticks.
     """
     lying = {
         "orientation": "h",
@@ -107,7 +107,7 @@ def colour_axis(
     return {"colorscale": colours, "cmin": low, "cmax": high, "colorbar": {**lying, **bar}}
 
 
-COLOUR_BAR = 64
+COLOUR_BAR = 58
 """Pixels that the bar of `colour_axis` needs above the panels."""
 
 

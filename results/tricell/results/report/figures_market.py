@@ -87,6 +87,7 @@ def _priced_levels(data: RunData) -> list[str]:
 
 def _draw_prices(figure: Figure, data: RunData, levels: Sequence[str]) -> None:
     steps = time_steps(data.times)
+    width = 2.0 if data.slots_per_bucket == 1 else 1.4
     for level in levels:
         values, colour = data.bucketed(level, "price"), look.LEVEL_COLOURS[level]
         if values.shape[1] > 1:
@@ -107,7 +108,7 @@ def _draw_prices(figure: Figure, data: RunData, levels: Sequence[str]) -> None:
                 mode="lines",
                 name=_level_label(data, level),
                 legendgroup=level,
-                line={"color": colour, "width": 2, "shape": "hv", "dash": _dash(level)},
+                line={"color": colour, "width": width, "shape": "hv", "dash": _dash(level)},
                 hovertemplate=f"%{{x|%a %d %b %H:%M}}<br>{look.LEVEL_NAMES[level]}, median: "
                 "%{y:.4f} EUR/kWh<extra></extra>",
             ),
@@ -130,7 +131,7 @@ def _dash(level: str) -> str:
 
 
 def _draw_areas(figure: Figure, data: RunData, level: str, steps: Mapping[str, object]) -> None:
-    values, colour = data.bucketed(level, "price"), look.LEVEL_COLOURS[level]
+    values = data.bucketed(level, "price")
     for number_, area in enumerate(data.ids(level)[:MOST_LINES]):
         figure.add_trace(
             Scatter(
@@ -141,7 +142,8 @@ def _draw_areas(figure: Figure, data: RunData, level: str, steps: Mapping[str, o
                 meta={"area": str(area)},
                 showlegend=False,
                 legendgroup=level,
-                line={"color": clear(colour, 0.3), "width": 1, "shape": "hv"},
+                opacity=0.25,
+                line={"color": look.INK, "width": 1, "shape": "hv"},
                 hovertemplate=f"%{{x|%a %d %b %H:%M}}<br>{area}: %{{y:.4f}} EUR/kWh<extra></extra>",
             ),
             row=1,
@@ -412,8 +414,8 @@ def _price_colours(values: Sequence[Values]) -> dict[str, object]:
     low, high = np.nanpercentile(np.concatenate([each.ravel() for each in values]), [0.5, 99.5])
     if high - low <= SAME_EUR:
         low, high = low - 0.01, high + 0.01
-    title = {"text": "EUR/kWh", "side": "top", "font": {"size": look.FONT_SIZE}}
-    return colour_axis(look.SEQUENTIAL, float(low), float(high), title=title)
+    unit = {"ticksuffix": " EUR/kWh", "showticksuffix": "last"}
+    return colour_axis(look.SEQUENTIAL, float(low), float(high), **unit)
 
 
 def _heat_caption(maps: Mapping[str, pd.DataFrame]) -> str:
@@ -590,7 +592,7 @@ def _node_label(node: Node) -> str:
     if node.area:
         return f"{node.area} {node.kind}"
     if node.kind in look.LEVEL_NAME:
-        return f"trade in {_MARKETS[node.kind]}"
+        return f"{look.LEVEL_NAME[node.kind].removesuffix(' area')} trade"
     return node.kind
 
 
@@ -637,6 +639,8 @@ def _flows_notes(data: RunData, found: Sequence[Flow]) -> tuple[str, ...]:
     kinds = {node.kind for flow in found for node in (flow.source, flow.target)}
     if LOSSES in kinds:
         notes.append("Network losses are outside the trades and drawn as bought outside.")
+    if BATTERIES in kinds:
+        notes.append("Batteries take what they hold more at the end, and what they lose.")
     if MOVED in kinds:
         notes.append(
             "Trades are drawn as settled; what the network operator moved afterwards is the net of "

@@ -108,7 +108,14 @@
         : false
     );
     tell(key, state.area && !some ? `Nothing here is about ${areas.names[state.area]} alone; all is shown.` : "");
-    return Plotly.restyle(div, { visible });
+    // Thin, pale lines of areas among others stand out once their area is chosen.
+    const isChosen = (row) => state.area && some && about[row] && isInside(about[row]);
+    const lines = (pick) => originals.map((trace, row) => trace.line && about[row] ? pick(trace, row) : undefined);
+    return Plotly.restyle(div, {
+      visible,
+      opacity: lines((trace, row) => (isChosen(row) ? 1 : trace.opacity ?? 1)),
+      "line.width": lines((trace, row) => Math.max(trace.line.width ?? 2, isChosen(row) ? 2 : 0)),
+    });
   }
 
   function tell(key, text) {

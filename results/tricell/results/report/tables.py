@@ -14,7 +14,7 @@ from tricell.results import layout
 from tricell.results.figure_list import FIGURES
 from tricell.results.figure_names import figure_factor, figure_name, figure_unit
 from tricell.results.report import look
-from tricell.results.report.drawing import at_the_end, nothing, panels, time_steps
+from tricell.results.report.drawing import at_the_end, nothing, panels, small, time_steps
 from tricell.results.report.parts import Cell, Part, PartTable
 from tricell.results.report.run_data import RunData, span
 from tricell.results.report.words import UNKNOWN, counted, number, percent
@@ -206,13 +206,18 @@ def slot_verdicts(data: RunData) -> Part:
         return nothing(key, title, "the file has no verdicts on slots.")
     verdicts = data.slots["verdict"].astype(str)
     again = _reclearings(data)
-    titles = ["Worst verdict", "Markets cleared again"] if again.any() else [""]
-    figure = panels([74, 120][: len(titles)], titles, above=30)
-    _draw_verdicts(figure, data, verdicts)
+    single = data.slots_per_bucket == 1
+    titles = ["Verdict on each slot" if single else "Slots by verdict, %", "Markets cleared again"]
+    titles = titles if again.any() else titles[:1]
+    figure = panels([74 if single else 150, 120][: len(titles)], titles, above=30)
+    draw = _draw_strip if single else _draw_shares
+    draw(figure, data)
     if again.any():
         _draw_reclearings(figure, data, again)
     figure.update_xaxes(title_text=data.time_title, row=len(titles))
-    figure.update_layout(barmode="stack", bargap=0.0, legend={"traceorder": "normal"})
+    figure.update_layout(
+        barmode="stack", bargap=0.0, showlegend=True, legend={"traceorder": "normal"}
+    )
     return Part(key, title, _verdict_caption(data, verdicts), figure, rows=_verdict_rows(verdicts))
 
 
@@ -227,9 +232,9 @@ def _reclearings(data: RunData) -> NDArray[np.int64]:
     return sums
 
 
-def _draw_verdicts(figure: Figure, data: RunData, verdicts: pd.Series[str]) -> None:
-    """Draw a strip of the worst verdict of each step: codes grow with how bad it is."""
-    codes = data.bucketed("slot", "verdict", "max")[:, 0]
+def _draw_strip(figure: Figure, data: RunData) -> None:
+    """Draw a strip with a cell for each slot."""
+    codes = _verdict_codes(data)
     words = [flag.word for flag in layout.VERDICTS]
     colours = [look.VERDICT_COLOURS[word] for word in words]
     edges = np.linspace(0.0, 1.0, len(words) + 1)
@@ -240,29 +245,56 @@ def _draw_verdicts(figure: Figure, data: RunData, verdicts: pd.Series[str]) -> N
     ]
     figure.add_trace(
         Heatmap(
-            z=[np.nan_to_num(codes, nan=0.0).astype(np.int8).tolist()],
+            z=[codes.tolist()],
             y=[""],
             **time_steps(data.times),
             zmin=-0.5,
             zmax=len(words) - 0.5,
             colorscale=scale,
             showscale=False,
-            text=[[look.VERDICT_NAMES[words[int(code)]] for code in np.nan_to_num(codes)]],
+            text=[[look.VERDICT_NAMES[words[code]] for code in codes]],
             hovertemplate="%{x|%a %d %b %Y %H:%M}: %{text}<extra></extra>",
         ),
         row=1,
         col=1,
     )
-    found = set(verdicts)
-    for word, colour in zip(words, colours, strict=True):
-        if word not in found:
-            continue
-        mark = {"symbol": "square", "size": 11, "color": colour}
-        name = look.VERDICT_NAMES[word]
+    for code in np.unique(codes):
+        mark = {"symbol": "square", "size": 11, "color": colours[code]}
+        name = look.VERDICT_NAMES[words[code]]
         figure.add_trace(
             Scatter(x=[None], y=[None], mode="markers", marker=mark, name=name), row=1, col=1
         )
     figure.update_yaxes(showgrid=False, ticks="", row=1)
+
+
+def _draw_shares(figure: Figure, data: RunData) -> None:
+    """Draw what share of the slots of each step has which verdict."""
+    codes = _verdict_codes(data)
+    starts = np.arange(0, len(codes), data.slots_per_bucket)
+    slots = np.diff(np.append(starts, len(codes)))
+    for code in np.unique(codes):
+        word = layout.VERDICTS[code].word
+        share = 100.0 * np.add.reduceat((codes == code).astype(np.int64), starts) / slots
+        figure.add_trace(
+            Bar(
+                y=small(share),
+                **time_steps(data.times),
+                name=look.VERDICT_NAMES[word],
+                marker={"color": look.VERDICT_COLOURS[word], "line": {"width": 0}},
+                width=data.bucket_hours * 3_600_000,
+                offset=0,
+                hovertemplate="%{x|%a %d %b %Y %H:%M}, " + look.VERDICT_NAMES[word] + ": "
+                "%{y:.1f} % of the slots<extra></extra>",
+            ),
+            row=1,
+            col=1,
+        )
+    figure.update_yaxes(title_text="%", range=[0, 100], row=1)
+
+
+def _verdict_codes(data: RunData) -> NDArray[np.int64]:
+    codes: NDArray[np.int64] = data.whole("slot", "verdict")[:, 0].astype(np.int64)
+    return codes
 
 
 def _draw_reclearings(figure: Figure, data: RunData, sums: NDArray[np.int64]) -> None:
@@ -308,7 +340,7 @@ def _verdict_caption(data: RunData, verdicts: pd.Series[str]) -> str:
         first = verdicts.index[int(np.argmax(bad.to_numpy()))]
         text += f" The first that is not is {first:%d %b %Y %H:%M} local time."
     if data.slots_per_bucket > 1:
-        text += f" Each step is {span(data.bucket_hours)} and shows the worst verdict in it."
+        text += f" Each step is {span(data.bucket_hours)}."
     return text
 
 
