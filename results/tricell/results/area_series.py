@@ -25,9 +25,11 @@ class AreaSeries:
 
     Attributes
     ----------
+    slots : number T of slots in the file.
     values : variable -> shape (T, A); NaN where the file does not tell.
     """
 
+    slots: int
     values: Mapping[str, Floats]
 
     def __getitem__(self, variable: str) -> Floats:
@@ -54,7 +56,7 @@ def read_area_series(results: Results, scopes: Scopes) -> AreaSeries:
         for name in set(results.variables(level)) & set(VARIABLES):
             blocks = [np.empty((0, len(rows))), *results.blocks(level, name)]
             values[name][:, rows] = np.concatenate(blocks)
-    return AreaSeries(values)
+    return AreaSeries(slots, values)
 
 
 def _number_of_slots(results: Results) -> int:

@@ -427,6 +427,15 @@ _BILLS = (
         "sum no_trading_total",
     ),
     FigureDefinition("saving", "EUR", EVERYWHERE, "bill without trading less bill", "sum saving"),
+    FigureDefinition(
+        "saving_per_agent",
+        "EUR/a",
+        GROUPS,
+        "what a participant saves on average, scaled to a year",
+        "mean saving 8760 / (hours of the run)",
+        "nobody is there",
+        "Fina, Auer 2020",
+    ),
     *(
         FigureDefinition(
             f"bill_share_{name}",
@@ -446,6 +455,15 @@ _BILLS = (
         "what a bought kWh costs all in, network charges and levies included",
         "sum of what is paid in tables/receipt but for sales of energy / sum of energy bought",
         "nothing is bought",
+    ),
+    FigureDefinition(
+        "low_consumers_relative_price",
+        "1",
+        GROUPS,
+        "effective price of the fifth of the buyers who buy least, over that of all",
+        "effective_price of the ceil(n / 5) smallest / effective_price",
+        "nobody buys",
+        "Azarova et al. 2018",
     ),
     FigureDefinition(
         "network_charge_revenue",
@@ -472,6 +490,16 @@ _FAIRNESS = (
         "count(saving > 1e-9 EUR) / n",
         "nobody is there",
         ZHOU,
+    ),
+    FigureDefinition(
+        "share_clearly_worse",
+        "1",
+        GROUPS,
+        "share of the participants who pay over 10 % and over 100 EUR a year more than without "
+        "trading",
+        "count(-saving > 0.1 no_trading_total and -saving 8760 / hours > 100 EUR) / n",
+        "nobody is there",
+        "CEER 2020",
     ),
     FigureDefinition(
         "jain_saving",

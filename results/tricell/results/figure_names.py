@@ -66,6 +66,8 @@ FIGURE_NAMES: Mapping[str, str] = MappingProxyType(
         "bill": "bills in all",
         "bill_no_trading": "bills without trading",
         "effective_price": "price of a bought kWh, all in",
+        "saving_per_agent": "mean saving a year",
+        "low_consumers_relative_price": "price for the fifth that buys least, over that of all",
         "charge_recovery": "network charges over allowed cost",
         "willingness": "participants with a saving",
         "jain_saving": "Jain index of savings (1 is equal)",

@@ -10,6 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tricell.results import kpis
+from tricell.results.charge_indicators import (
+    community_saving_per_member,
+    lowest_quintile_burden,
+    share_clearly_worse,
+)
 from tricell.results.figure_list import BILL_COMPONENTS
 from tricell.results.figure_scopes import AGENT, RUN, Scope, Scopes
 from tricell.results.figures_of_energy import Values
@@ -30,8 +35,8 @@ ENERGY_BOUGHT = ("energy_p2p", "energy_retail")
 ENERGY_SOLD = ("energy_p2p", "export")
 
 
-def bill_figures(results: Results, scopes: Scopes) -> Values:
-    """Compute the figures that come from the bills."""
+def bill_figures(results: Results, scopes: Scopes, year_share: float) -> Values:
+    """Compute the figures that come from the bills, which cover `year_share` of a year."""
     if "bill" not in results.tables or not scopes.agent:
         return {}
     bills = results.table("bill").set_index("agent").reindex(list(scopes.agent))
@@ -52,7 +57,24 @@ def bill_figures(results: Results, scopes: Scopes) -> Values:
                 for scope, rows in members.items()
                 if (total := figures["bill"][scope]) is not None
             }
-    return figures | _saving_figures(bills, members)
+    return figures | _saving_figures(bills, members) | _losers(bills, members, year_share)
+
+
+def _losers(bills: pd.DataFrame, members: Mapping[Scope, Bools], year_share: float) -> Values:
+    """Say what trading saves a year, and who is clearly worse off by it."""
+    pairs = bills[["no_trading_total", "total"]].to_numpy(dtype=np.float64)
+    is_known = np.isfinite(pairs).all(axis=1)
+    known = {scope: pairs[rows & is_known].T for scope, rows in members.items()}
+    return {
+        "saving_per_agent": {
+            scope: community_saving_per_member(alone, bill, np.ones(len(bill)), year_share)
+            for scope, (alone, bill) in known.items()
+        },
+        "share_clearly_worse": {
+            scope: share_clearly_worse(bill, alone, year_share)
+            for scope, (alone, bill) in known.items()
+        },
+    }
 
 
 def _saving_figures(bills: pd.DataFrame, members: Mapping[Scope, Bools]) -> Values:
@@ -97,6 +119,10 @@ def price_figures(
     low, high = price_range or (0.0, 0.0)
     return {
         "effective_price": effective | {Scope(AGENT, name): price for name, price in named},
+        "low_consumers_relative_price": {
+            scope: lowest_quintile_burden(paid[rows], bought[rows]).relative_price
+            for scope, rows in ((scope, rows & (bought > 0.0)) for scope, rows in members.items())
+        },
         "jain_price": {scope: kpis.jain(x) for scope, x in known.items()},
         "gini_price": {scope: kpis.gini(x) for scope, x in known.items()},
         "qoe": {scope: kpis.quality_of_experience(x, low, high) for scope, x in known.items()},

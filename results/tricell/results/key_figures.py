@@ -31,6 +31,7 @@ from tricell.results.figures_of_money import account_figures, bill_figures, pric
 from tricell.results.reader import Results
 
 SECONDS_PER_HOUR = 3600.0
+HOURS_PER_YEAR = 8760.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def figure_values(results: Results, scopes: Scopes) -> Values:
         **market_figures(scopes, areas),
         **rebound_figures(scopes, areas, slots),
         **slot_figures(slots, hours),
-        **bill_figures(results, scopes),
+        **bill_figures(results, scopes, areas.slots * hours / HOURS_PER_YEAR),
         **price_figures(results, scopes, price_range(slots)),
         **account_figures(results),
     }
