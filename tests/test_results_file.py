@@ -214,7 +214,9 @@ texts = st.text(max_size=20)
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     rows=st.lists(st.tuples(texts, texts, numbers), max_size=5),
     series=st.lists(st.lists(numbers, min_size=5, max_size=5), min_size=1, max_size=100),

@@ -182,7 +182,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Contents:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     cuts=st.sets(st.integers(1, SLOTS), max_size=5),
@@ -249,7 +249,7 @@ def in_a_child(work: Callable[[], None]) -> int:
 def test_a_run_killed_at_any_step_towards_the_disk_ends_the_same(
     tmp_path: Path, expected: Contents
 ) -> None:
-    cuts = {8, 24}
+    cuts = {16}
     for step in range(1, 1000):
         path = tmp_path / f"{step}.h5"
 
@@ -264,27 +264,22 @@ def test_a_run_killed_at_any_step_towards_the_disk_ends_the_same(
         assert not part_path(path).exists()
         if ended == 0:
             break
-    assert 30 < step < 100, "all steps were tried"
+    assert 25 < step < 100, "all steps were tried"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("fails", [False, True])
 def test_a_resumed_run_killed_at_any_step_goes_on_as_well(
-    tmp_path: Path, expected: Contents, fails: bool
+    tmp_path: Path, expected: Contents
 ) -> None:
     cuts = {8, 24}
     stopped = tmp_path / "stopped.h5"
     writer = ResultsWriter(stopped, header(), ENTITIES)
     compute(writer, {8}, end=13)
-    if fails:
-        writer.finish("failed", {}, failure_message="stopped by Ctrl-C")
-    else:
-        writer.abandon()
+    writer.finish("failed", {}, failure_message="stopped by Ctrl-C")
     for step in range(1, 1000):
         path = tmp_path / f"{step}.h5"
         shutil.copytree(part_path(stopped), part_path(path))
-        if fails:
-            shutil.copy(stopped, path)
+        shutil.copy(stopped, path)
 
         def work(path: Path = path, step: int = step) -> None:
             die_at(step)

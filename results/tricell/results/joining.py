@@ -117,7 +117,6 @@ class Frame:
         if image is None:
             image = file_image(lambda file: self._fill(file, recorded), PLAIN)
             self._images[tuple(recorded)] = image
-        require_room(path, len(image) + ROOM_FOR_THE_END // 8)
         path.write_bytes(image)
 
     def places(self, file: h5py.File, segments: Sequence[Segment]) -> list[_Place]:
@@ -160,9 +159,9 @@ def write_master(
     path = folder / MASTER
     datasets = sum(map(len, recorded_series(segments).values())) + len(layout.TABLES)
     growth = BYTES_PER_PIECE * datasets * len(segments)
-    require_room(unfinished(path), growth + ROOM_FOR_THE_END // 8)
     frame.start_file(unfinished(path), segments)
-    with h5py.File(unfinished(path), "r+", libver=VIRTUAL, track_order=True) as file:
+    require_room(unfinished(path), growth + ROOM_FOR_THE_END // 8)
+    with h5py.File(unfinished(path), "r+", libver=VIRTUAL) as file:
         pieces = [_Piece(each.first_slot, each.slots, each.path.name) for each in segments]
         for place in frame.places(file, segments):
             _show(place.group, place.variable, pieces, place.axes)
@@ -175,7 +174,8 @@ def write_master(
 def join(path: Path, frame: Frame, segments: Sequence[Segment]) -> None:
     """Write all segments as one plain file, its status still running."""
     frame.start_file(path, segments)
-    with h5py.File(path, "r+", libver=PLAIN, track_order=True) as file:
+    require_room(path, ROOM_FOR_THE_END // 8)
+    with h5py.File(path, "r+", libver=PLAIN) as file:
         series = {
             place.path: create_series(*place, frame.gzip_level)
             for place in frame.places(file, segments)

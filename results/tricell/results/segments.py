@@ -95,6 +95,7 @@ class OpenSegment:
         self.rows: dict[str, int] = {}
         self._first_rows = first_rows
         self._table_bytes = 0
+        self._columns: dict[tuple[str, str], h5py.Dataset] = {}
         self._deflate = fast_deflate()
         unfinished(self.path).write_bytes(form)
         self._file = h5py.File(unfinished(self.path), "r+", libver=("earliest", "v108"))
@@ -121,7 +122,7 @@ class OpenSegment:
         first = self._first_rows.get(table.name, 0) + done
         numbers = np.arange(first, first + count, dtype=np.int64)
         for name, values in {table.axis: numbers, **columns}.items():
-            write_rows(self._table_column(table, name), done, values)
+            write_rows(self._column(table, name), done, values)
         self.rows[table.name] = done + count
         self._table_bytes += numbers.nbytes + sum(values.nbytes for values in columns.values())
 
@@ -149,18 +150,23 @@ class OpenSegment:
             group.attrs[WHOLE] = np.int8(1)
         for dataset in self._series.values():
             dataset.resize(self.slots, axis=0)
-        for name, rows in self.rows.items():
-            for column in file[layout.table_path(name)].values():
-                column.resize(rows, axis=0)
+        for (table, _), column in self._columns.items():
+            column.resize(self.rows.get(table, 0), axis=0)
         file.attrs[FIRST_SLOT], file.attrs[SLOTS] = self.first_slot, self.slots
         file.close()
 
-    def _table_column(self, table: layout.Table, name: str) -> h5py.Dataset:
-        path = layout.table_path(table.name, name)
-        if path in self._file:
-            return self._file[path]
+    def _column(self, table: layout.Table, name: str) -> h5py.Dataset:
+        """Give a column of a growing table, created when its first rows come."""
+        key = (table.name, name)
+        if key not in self._columns:
+            path = layout.table_path(*key)
+            self._columns[key] = self._file.get(path) or self._create_column(table, name, path)
+        return self._columns[key]
+
+    def _create_column(self, table: layout.Table, name: str, path: str) -> h5py.Dataset:
         variable = table.column(name) or row_number(table)
-        return _create(self._file, path, variable, (0,), (ROWS_PER_TABLE_CHUNK,), TABLE_GZIP_LEVEL)
+        chunk = (ROWS_PER_TABLE_CHUNK,)
+        return _create(self._file, path, variable, (0,), chunk, gzip_level=TABLE_GZIP_LEVEL)
 
 
 def segment_form(widths: Mapping[tuple[str, str], int | None], gzip_level: int) -> bytes:
@@ -179,17 +185,18 @@ def segment_form(widths: Mapping[tuple[str, str], int | None], gzip_level: int) 
             assert variable is not None
             shape: tuple[int, ...] = (0,) if width is None else (0, width)
             path, chunk = layout.series_path(group, name), layout.chunk_shape(width)
-            _create(file, path, variable, shape, chunk, gzip_level)
+            _create(file, path, variable, shape, chunk, gzip_level=gzip_level)
 
     return file_image(fill, ("earliest", "v108"))
 
 
-def _create(  # noqa: PLR0917
+def _create(
     file: h5py.File,
     path: str,
     variable: layout.Variable,
     shape: tuple[int, ...],
     chunk: tuple[int, ...],
+    *,
     gzip_level: int,
 ) -> h5py.Dataset:
     return file.create_dataset(

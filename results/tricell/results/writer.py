@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from tricell.errors import ResultsError
 from tricell.results import layout
 from tricell.results.datasets import Column, Columns, checked_table
-from tricell.results.disk_space import require_room
 from tricell.results.joining import (
     ROOM_FOR_THE_END,
     EntityColumns,
@@ -213,7 +212,6 @@ class ResultsWriter:
             self._folder.create()
         self._is_open = True
         with self._clear_file_errors():
-            require_room(self._folder.master, ROOM_FOR_THE_END)
             self._write_header()
             self._write_master()
             if self._saved is not None:
@@ -315,7 +313,6 @@ class ResultsWriter:
         if not self._is_open or not (count or self._rows):
             return
         with self._clear_file_errors():
-            require_room(self._folder.master, ROOM_FOR_THE_END)
             segment = self._open_segment()
             segment.require_room(self._bytes_taken() + ROOM_FOR_THE_END)
             if count:
