@@ -91,7 +91,6 @@ def _draw_prices(figure: Figure, data: RunData, levels: Sequence[str]) -> None:
     for level in levels:
         values, colour = data.bucketed(level, "price"), look.LEVEL_COLOURS[level]
         if values.shape[1] > 1:
-            _draw_areas(figure, data, level, steps)
             low, high = across(values, 10.0), across(values, 90.0)
             edge = {"mode": "lines", "line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip"}
             shared = {**edge, **steps, "showlegend": False, "legendgroup": level}
@@ -115,6 +114,9 @@ def _draw_prices(figure: Figure, data: RunData, levels: Sequence[str]) -> None:
             row=1,
             col=1,
         )
+    for level in levels:
+        if len(data.ids(level)) > 1:
+            _draw_areas(figure, data, level, steps)
     for name, label in TARIFFS.items():
         if data.has("slot", name):
             figure.add_trace(_tariff(data, name, label, steps), row=1, col=1)
@@ -254,6 +256,8 @@ def _outside_tariffs(data: RunData, levels: Sequence[str]) -> str:
     if not all(data.has("slot", name) for name in TARIFFS):
         return ""
     retail, feed_in = (data.whole("slot", name) for name in TARIFFS)
+    if not (np.isfinite(retail) & np.isfinite(feed_in)).any():
+        return ""
     above = below = known = 0
     for level in levels:
         values = data.whole(level, "price")
