@@ -17,9 +17,10 @@ from hypothesis.extra import numpy as arrays_of
 from numpy.typing import NDArray
 
 from tricell.errors import ResultsError
-from tricell.results import layout
+from tricell.results import kpis, layout
 from tricell.results.figure_list import FIGURES, NOT_RECORDED, OVERALL, figures_of
 from tricell.results.figure_names import figure_name
+from tricell.results.figures_of_grid import beyond
 from tricell.results.key_figures import Figure, kpi_table
 from tricell.results.layout import Party, PostingKind, PostingLevel
 from tricell.results.reader import open_results
@@ -552,6 +553,18 @@ def test_figures_stay_within_their_bounds(load: Floats, pv: Floats) -> None:
         assert np.isnan(ratio) or ratio >= 1.0 - 1e-9
         peak, net = figures["peak_import", scope], figures["import", scope]
         assert peak <= net + 1e-9
+
+
+def test_limits_are_held_block_by_block_as_at_once() -> None:
+    voltage = np.array([[1.0, 0.93, np.nan], [1.12, 0.97, np.nan], [1.06, np.nan, np.nan]])
+    low, high = np.full(3, 0.95), np.array([1.05, 1.05, 1.05])
+    found = beyond(iter([voltage[:2], voltage[2:]]), low, high)
+    assert found.outside.tolist() == [2.0, 1.0, 0.0]
+    assert found.known.tolist() == [3.0, 2.0, 0.0]
+    rate = kpis.violation_share(int(found.outside.sum()), int(found.known.sum()))
+    assert rate == kpis.voltage_violation_rate(voltage, low, high) == 3 / 5
+    depth = kpis.voltage_violation_depth_pu(voltage, low, high)
+    assert np.nanmax(found.depth) == depth == pytest.approx(0.07)
 
 
 def test_a_slot_without_values_is_left_out() -> None:

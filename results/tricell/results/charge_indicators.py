@@ -37,7 +37,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from tricell.results.kpis import charge_recovery, gini, jain
+from tricell.results.kpis import charge_recovery, gini, jain, price_band
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -343,8 +343,7 @@ def effective_price(bill_eur: ArrayLike, annual_kwh: ArrayLike, year_share: floa
 
 def price_signal_strength(rate: ArrayLike) -> float | None:
     """Return the highest less the lowest rate over time, EUR/kWh; None without a rate [1]_."""
-    rates = _floats(rate)
-    return float(rates.max() - rates.min()) if rates.size else None
+    return price_band(rate)
 
 
 @dataclass(frozen=True)

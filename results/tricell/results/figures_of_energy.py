@@ -280,7 +280,7 @@ def _against_no_trading(
     before |= _levels(before, scopes)
     after = {scope: kpis.peak(one.net / hours) for scope, one in communities.items()}
     after |= _levels(after, scopes)
-    reduced = each_scope(kpis.remaining_share, {scope: after[scope] for scope in before}, before)
+    reduced = each_scope(kpis.reduction, {scope: after[scope] for scope in before}, before)
     return {"peak_import_no_trading": before, "peak_import_reduction": reduced}
 
 
