@@ -49,6 +49,8 @@
   const config = {
     responsive: true,
     displaylogo: false,
+    showSendToCloud: false, // nothing on the page leaves it
+    plotlyServerURL: "",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     toImageButtonOptions: { format: "svg" },
   };
