@@ -411,7 +411,7 @@ def test_figures_of_a_year_stay_small(tmp_path: Path) -> None:
     path = write_run(
         tmp_path / "year.h5",
         8760,
-        microgrids=60,
+        microgrids=30,
         agents=1500,
         step_s=3600,
         change=leave_agents_out,
@@ -487,7 +487,7 @@ def test_the_heat_map_of_prices_has_local_days_and_times(tmp_path: Path) -> None
     assert np.isnan(cells[8:, 4]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     arrays(
         np.float64,
@@ -585,7 +585,7 @@ areas_of_energy = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(areas_of_energy, amounts)
 def test_flows_balance_whatever_was_settled(rows: list[dict[str, float]], losses: float) -> None:
     energy = pd.DataFrame(rows, index=[f"area {k}" for k in range(len(rows))])
