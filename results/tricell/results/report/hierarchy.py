@@ -107,7 +107,7 @@ def hierarchy(data: RunData) -> Part:
     if measures:
         figure.update_traces(_look(measures[0]))
     figure.update_layout(uniformtext={"minsize": 11, "mode": "hide"})
-    figure.update_layout(look.base_layout(560, margin={"l": 2, "r": 2, "t": 2, "b": 60}))
+    figure.update_layout(look.base_layout(560, margin={"l": 2, "r": 2, "t": 32, "b": 60}))
     return Part(
         key="hierarchy",
         title="Areas and customers",
