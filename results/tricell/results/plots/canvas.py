@@ -210,8 +210,7 @@ def colour_map(scale: ColourScale) -> Colormap:
     """Return a colour scale of reports as matplotlib has it; gaps are pale."""
     places = [(float(place), str(colour)) for place, colour in scale]
     made = LinearSegmentedColormap.from_list("tricell", places, COLOURS_OF_MAP)
-    made.set_bad(PALE)
-    return made
+    return made.with_extremes(bad=PALE)
 
 
 def map_colours(parts: Sequence[NDArray[np.float64]]) -> Normalize:
