@@ -532,6 +532,21 @@ def test_a_damaged_chunk_is_named(good: Path, tmp_path: Path) -> None:
     assert found(checked) == {(K.UNREADABLE, "/timeseries/agent/p_net")}
 
 
+def test_a_dataset_that_cannot_be_opened_is_named_and_the_rest_is_checked(
+    good: Path, tmp_path: Path
+) -> None:
+    path = damaged(good, tmp_path, set_attribute("units", "MW", "timeseries/agent/p_net"))
+    with h5py.File(path) as file:
+        header = h5py.h5o.get_info(file["timeseries/bus/vm"].id).addr
+    content = bytearray(path.read_bytes())
+    content[header : header + 16] = bytes(255 for _ in range(16))
+    path.write_bytes(content)
+    assert found(validate(path)) == {
+        (K.UNREADABLE, "/timeseries/bus/vm"),
+        (K.ATTRIBUTE, "/timeseries/agent/p_net@units"),
+    }
+
+
 # --- any one change, anywhere ---
 
 ATTRIBUTES = ("long_name", "units", "_FillValue", "flag_values", "flag_meanings", "calendar")

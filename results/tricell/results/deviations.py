@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+from tricell.results.open_file import DAMAGE
 
 SHOWN_VALUES = 3
 
@@ -26,7 +28,12 @@ class DeviationKind(StrEnum):
     UNREADABLE = "unreadable"
 
 
-UNUSABLE = (DeviationKind.MISSING, DeviationKind.TYPE, DeviationKind.SHAPE)
+UNUSABLE = (
+    DeviationKind.MISSING,
+    DeviationKind.TYPE,
+    DeviationKind.SHAPE,
+    DeviationKind.UNREADABLE,
+)
 """Kinds after which the values of a dataset cannot be looked at."""
 
 
@@ -51,6 +58,20 @@ class Deviation:
 
     def __str__(self) -> str:
         return f"{self.path}: found {self.found}, expected {self.expected}"
+
+
+def unreadable(path: str, error: BaseException) -> Deviation:
+    """Say that something is damaged, in the words of HDF5."""
+    found = f"damage ({' '.join(str(error).split())})"
+    return Deviation(DeviationKind.UNREADABLE, path, found, "what can be read")
+
+
+def guarded(path: str, deviations: Iterator[Deviation]) -> Iterator[Deviation]:
+    """Yield deviations; where the bytes are damaged say so and go on with what comes after."""
+    try:
+        yield from deviations
+    except DAMAGE as error:
+        yield unreadable(path, error)
 
 
 def listed(values: Collection[object], count: int | None = None) -> str:

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from tricell.results import layout
-from tricell.results.deviations import Deviation, DeviationKind
+from tricell.results.deviations import Deviation, DeviationKind, guarded
 
 TEXT_TYPE = "variable-length text, UTF-8"
 FILTERS = {h5py.h5z.FILTER_DEFLATE: "gzip", h5py.h5z.FILTER_SHUFFLE: "shuffle"}
@@ -39,12 +39,12 @@ class _Wanted:
 
 def check_structure(file: h5py.File) -> Iterator[Deviation]:
     """Yield all deviations of an open file's structure."""
-    yield from check_root(file)
-    yield from _check_members(file, ROOTS)
+    yield from guarded("/", check_root(file))
+    yield from guarded("/", _check_members(file, ROOTS))
     for name, check in ROOTS.items():
-        found = file.get(name)
+        found = _member(file, name)
         if isinstance(found, h5py.Group):
-            yield from check(found)
+            yield from guarded(f"/{name}", check(found))
         else:
             yield _missing(f"/{name}", "a group") if found is None else _no_group(found)
 
@@ -98,9 +98,9 @@ def _check_all_series(root: h5py.Group) -> Iterator[Deviation]:
     yield from _check_members(root, layout.SERIES)
     has_just_begun = not len(root) and _text_of(root.file.attrs.get("run_status")) == "running"
     for group in layout.SERIES.values():
-        found = root.get(group.name)
+        found = _member(root, group.name)
         if isinstance(found, h5py.Group):
-            yield from _check_series(found, group)
+            yield from guarded(layout.series_path(group.name), _check_series(found, group))
         elif found is not None:
             yield _no_group(found)
         elif not has_just_begun and (group.name == layout.SLOT or _has_entities(root.file, group)):
@@ -118,7 +118,7 @@ def _has_entities(file: h5py.File, group: layout.SeriesGroup) -> bool:
 def _check_series(found: h5py.Group, group: layout.SeriesGroup) -> Iterator[Deviation]:
     yield from _check_group(found)
     axes = [_Wanted(axis, (axis.name,), is_axis=True) for axis in group.axes]
-    ids = found.get(group.name) if group.id_table else None
+    ids = _member(found, group.name) if group.id_table else None
     entities = ids.size if isinstance(ids, h5py.Dataset) else None
     is_known = not group.id_table or entities is not None
     chunk = layout.chunk_shape(entities) if is_known else None
@@ -130,9 +130,9 @@ def _check_all_tables(root: h5py.Group) -> Iterator[Deviation]:
     is_complete = _text_of(root.file.attrs.get("run_status")) == "complete"
     yield from _check_members(root, layout.TABLES)
     for table in layout.TABLES.values():
-        found = root.get(table.name)
+        found = _member(root, table.name)
         if isinstance(found, h5py.Group):
-            yield from _check_table(found, table)
+            yield from guarded(layout.table_path(table.name), _check_table(found, table))
         elif found is not None:
             yield _no_group(found)
         elif table.presence == "always" or (table.presence == "complete" and is_complete):
@@ -155,11 +155,12 @@ def _check_group(group: h5py.Group) -> Iterator[Deviation]:
 def _check_datasets(group: h5py.Group, wanted: Sequence[_Wanted]) -> Iterator[Deviation]:
     yield from _check_members(group, [each.variable.name for each in wanted])
     for each in wanted:
-        yield from _check_member(group, each)
+        path = f"{group.name}/{each.variable.name}"
+        yield from guarded(path, _check_member(group, each))
 
 
 def _check_member(group: h5py.Group, wanted: _Wanted) -> Iterator[Deviation]:
-    variable, dataset = wanted.variable, group.get(wanted.variable.name)
+    variable, dataset = wanted.variable, _member(group, wanted.variable.name)
     path = f"{group.name}/{variable.name}"
     if dataset is None:
         if variable.required or wanted.is_axis:
@@ -198,7 +199,7 @@ def _check_axes(
     for number, name in enumerate(wanted.dimensions):
         axis = group.get(name)
         if not isinstance(axis, h5py.Dataset):
-            continue  # that the axis is missing is said where it should be
+            continue  # that the axis is missing or damaged is said where it should be
         if dataset.shape[number] != axis.size:
             found = f"length {dataset.shape[number]} along {name}"
             yield Deviation(DeviationKind.SHAPE, path, found, f"{axis.size}, as {axis.name} has")
@@ -313,6 +314,13 @@ def _filters(dataset: h5py.Dataset) -> list[str]:
     plan = dataset.id.get_create_plist()
     codes = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
     return [{**FILTERS, **OTHER_FILTERS}.get(code, f"filter {code}") for code in codes]
+
+
+def _member(group: h5py.Group, name: str) -> Any:
+    """Give what a group holds, None if nothing; h5py's `get` gives None for damage as well."""
+    if name not in group:
+        return None
+    return group[name]
 
 
 def _is_text(dataset: h5py.Dataset) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tricell.results import layout
-from tricell.results.deviations import Deviation, DeviationKind
+from tricell.results.deviations import Deviation, unreadable
 from tricell.results.open_file import DAMAGE, refuse_more_than_stored
 
 BYTES_PER_BLOCK = 2**25
@@ -41,14 +41,19 @@ class UsableFile:
 
     def dataset(self, path: str) -> h5py.Dataset | None:
         """Give a dataset, None if it is not usable."""
-        found = None if path in self._unusable else self.file.get(path)
+        if path in self._unusable:
+            return None
+        try:
+            found = self.file.get(path)
+        except DAMAGE:  # told where the structure is checked
+            return None
         return found if isinstance(found, h5py.Dataset) else None
 
     def values(self, path: str) -> NDArray[Any] | None:
         """Read a whole dataset once; texts as objects."""
         if path not in self._columns:
             dataset = self.dataset(path)
-            self._columns[path] = None if dataset is None else self._read(dataset, ...)
+            self._columns[path] = None if dataset is None else self._read(path, dataset, ...)
         return self._columns[path]
 
     def column(self, table: str, column: str) -> NDArray[Any] | None:
@@ -62,21 +67,19 @@ class UsableFile:
             return
         per_row = max(1, dataset.nbytes // max(1, dataset.shape[0]))
         days = max(1, BYTES_PER_BLOCK // (per_row * layout.ROWS_PER_CHUNK))
-        for first in range(0, dataset.shape[0], days * layout.ROWS_PER_CHUNK):
-            values = self._read(dataset, slice(first, first + days * layout.ROWS_PER_CHUNK))
+        rows = days * layout.ROWS_PER_CHUNK
+        for first in range(0, dataset.shape[0], rows):
+            values = self._read(path, dataset, slice(first, first + rows))
             if values is None:
                 return
             yield first, values
 
-    def _read(self, dataset: h5py.Dataset, rows: Any) -> NDArray[Any] | None:
+    def _read(self, path: str, dataset: h5py.Dataset, rows: Any) -> NDArray[Any] | None:
         try:
             refuse_more_than_stored(dataset)
             is_text = h5py.check_string_dtype(dataset.dtype) is not None
             values = dataset.asstr()[rows] if is_text else dataset[rows]
         except DAMAGE as error:
-            found = f"damage ({' '.join(str(error).split())})"
-            self.unreadable.append(
-                Deviation(DeviationKind.UNREADABLE, dataset.name, found, "values that can be read")
-            )
+            self.unreadable.append(unreadable(path, error))
             return None
         return np.asarray(values)

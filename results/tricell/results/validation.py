@@ -11,14 +11,15 @@ Examples
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 
 from tricell.results import layout
-from tricell.results.deviations import UNUSABLE, Deviation, DeviationKind
-from tricell.results.open_file import OpenFile, open_hdf5
+from tricell.results.deviations import UNUSABLE, Deviation, DeviationKind, guarded
+from tricell.results.open_file import DAMAGE, OpenFile, open_hdf5
 from tricell.results.reader import checked_schema, run_file
 from tricell.results.structure_checks import check_structure
 from tricell.results.usable_file import UsableFile
@@ -91,7 +92,8 @@ def validate(path: Path | str) -> Validation:
         version = str(file.attrs["schema_version"])
         found = list(check_structure(file))
         unusable = {each.path for each in found if each.kind in UNUSABLE}
-        found += check_values(UsableFile(file, unusable))
+        usable = UsableFile(file, unusable)
+        found += guarded("/", check_values(usable))
         notes = [e for e in found if e.kind is DeviationKind.UNKNOWN and _is_newer(version)]
         return Validation(
             path=target,
@@ -99,7 +101,7 @@ def validate(path: Path | str) -> Validation:
             status=str(file.attrs.get("run_status", "")),
             deviations=tuple(each for each in found if each not in notes),
             notes=tuple(notes),
-            size=_size(file),
+            size=_size(file, usable),
         )
 
 
@@ -110,14 +112,15 @@ def _is_newer(version: str) -> bool:
     return theirs > ours
 
 
-def _size(file: h5py.File) -> FileSize:
+def _size(file: h5py.File, usable: UsableFile) -> FileSize:
     sizes: list[int | None] = []
 
     def count(_: str, item: h5py.Group | h5py.Dataset) -> None:
         sizes.append(item.size if isinstance(item, h5py.Dataset) else None)
 
-    file.visititems(count)
+    with suppress(*DAMAGE):  # told where the structure is checked
+        file.visititems(count)
     datasets = [size for size in sizes if size is not None]
-    clock = file.get(layout.series_path(layout.SLOT, layout.TIME.name))
-    slots = clock.size if isinstance(clock, h5py.Dataset) else 0
+    clock = usable.dataset(layout.series_path(layout.SLOT, layout.TIME.name))
+    slots = 0 if clock is None else clock.size
     return FileSize(slots, len(sizes) - len(datasets), len(datasets), sum(datasets))
