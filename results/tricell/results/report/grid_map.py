@@ -279,10 +279,10 @@ def _caption(data: RunData, views: Sequence[str]) -> str:
         if len(data.moments) == data.slots_done
         else f"{len(data.moments)} slots spread over the run, the worst ones among them"
     )
-    place = "; ".join(
+    place = ". ".join(
         {
             MAP: "On the map places are those of the data, not to scale",
-            TREE: "As a tree the grid hangs from its feed, and places say nothing of distances; "
+            TREE: "As a tree the grid hangs from its feed, and places say nothing of distances: "
             "dotted are busbars at one place, taken as joined by a switch",
         }[view]
         for view in views
