@@ -67,8 +67,9 @@ def sorted_changes(first: RunData, other: RunData, letters: tuple[str, str]) -> 
     return Part(
         key,
         title,
-        f"Bill in {after} less bill in {before} over the period: {counted(less, 'customer')} pay "
-        f"less, {more:,} more, {len(total) - less - more:,} the same; together "
+        f"Bill in {after} less bill in {before} over the period. Of "
+        f"{counted(len(total), 'customer')} {less:,} pay less, {more:,} more and "
+        f"{len(total) - less - more:,} the same; together "
         f"{euros(float(total.sum()))}. Each class has its own scale; bars below zero pay less.",
         figure,
         notes=(f"{counted(left_out, 'smaller class', 'smaller classes')} not drawn.",)
