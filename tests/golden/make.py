@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 from pathlib import Path
-from subprocess import run
+from subprocess import DEVNULL, run
 from tempfile import TemporaryDirectory
 
 from tricell.results import layout
@@ -25,7 +25,7 @@ def make() -> Path:
         results = Path(folder) / "golden.h5"
         command = ["run", "scenario.yaml", "--quiet", "--output", str(results)]
         program = "from tricell.scenarios.command_line import main; main()"
-        run([sys.executable, "-c", program, *command], cwd=HERE, check=True)
+        run([sys.executable, "-c", program, *command], cwd=HERE, check=True, stdout=DEVNULL)
         target.write_bytes(gzip.compress(results.read_bytes(), mtime=0))
     return target
 
