@@ -47,7 +47,7 @@ def _doubts(found: Sequence[ComparedRun]) -> Iterator[str]:
         if run.not_comparable:
             yield (
                 f"Sums of {run.letter} cannot be compared with those of {found[0].letter} "
-                f"({run.not_comparable}); shares and mean values can."
+                f"({run.not_comparable}); shares can."
             )
         if run.warning:
             yield f"Differences are not the design's alone: {run.letter} has {run.warning}."

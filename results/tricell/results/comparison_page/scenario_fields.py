@@ -52,4 +52,4 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return ", ".join(_text(each) for each in value) or "[]"
-    return "{}" if value == {} else str(value)
+    return "{}" if value == {} else str(value) or '""'
