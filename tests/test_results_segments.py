@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,35 @@ def test_a_run_killed_again_and_again_ends_the_same(tmp_path: Path, expected: Co
     assert tries > 2
 
 
+def test_ctrl_c_at_any_step_towards_the_disk_leaves_a_run_to_go_on_with(
+    tmp_path: Path, expected: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = 0
+
+    def interrupted(function: Callable[..., Any], step: int) -> Callable[..., Any]:
+        def stand_in(*arguments: Any, **named: Any) -> Any:
+            nonlocal taken
+            taken += 1
+            if taken == step:
+                raise KeyboardInterrupt
+            return function(*arguments, **named)
+
+        return stand_in
+
+    for step in range(1, 40):
+        path, taken = tmp_path / f"{step}.h5", 0
+        with monkeypatch.context() as patch:
+            for name in DURABLE_STEPS:
+                patch.setattr(os, name, interrupted(getattr(os, name), step))
+            with suppress(KeyboardInterrupt):
+                whole_run(path, {16})
+        go_on(path)
+        assert contents(path) == expected, f"interrupted at step {step}"
+        if taken < step:
+            break
+    assert 20 < step < 39, "all steps were tried"
+
+
 # --- what a checkpoint keeps ---
 
 
@@ -551,6 +581,11 @@ def test_a_run_that_was_saved_at_its_end_only_has_to_be_joined(
         assert saved.slots_saved == SLOTS
     go_on(tmp_path / "run.h5")
     assert contents(tmp_path / "run.h5") == expected
+
+
+def test_a_stopped_run_may_be_named_by_its_folder(going_on: Path) -> None:
+    with SavedRun.open(part_path(going_on)) as saved:
+        assert (saved.path, saved.slots_saved) == (going_on, 24)
 
 
 def test_a_writer_that_does_not_begin_leaves_the_stopped_run_alone(going_on: Path) -> None:

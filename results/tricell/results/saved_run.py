@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tricell.errors import ResultsError
 from tricell.results import layout
 from tricell.results.datasets import Column
-from tricell.results.run_folder import HEADER, RunFolder
+from tricell.results.run_folder import HEADER, RunFolder, part_path
 from tricell.results.run_header import RunHeader, header_from_json
 from tricell.results.segments import Segment, saved_grown, saved_memory, saved_segments
 
@@ -41,7 +41,7 @@ class SavedRun:
 
     @classmethod
     def open(cls, path: Path | str) -> SavedRun:
-        """Open the stopped run of a results file.
+        """Open the stopped run of a results file, named by the file or by the run's folder.
 
         Raises
         ------
@@ -49,7 +49,10 @@ class SavedRun:
             If there is nothing to go on with, if the run still goes on, or if what it left is
             damaged or of another version.
         """
-        folder = RunFolder(Path(path))
+        target = Path(path)
+        if target.is_dir() and part_path(target.with_suffix("")) == target:
+            target = target.with_suffix("")
+        folder = RunFolder(target)
         if folder.path.is_dir():
             folder.lock()
         try:
