@@ -151,7 +151,8 @@ def _refuse_other_formats(path: Path) -> None:
         return
     raise ResultsError(
         f"{path} is not a results file: expected HDF5, which begins with {HDF5_SIGNATURE!r}; "
-        f"found {begin!r}{'' if begin else ', the file is empty'}; `tricell run` and `tricell study` write such files"
+        f"found {begin!r}{'' if begin else ', the file is empty'}; `tricell run` and "
+        f"`tricell study` write such files"
     )
 
 
