@@ -22,7 +22,6 @@ from tricell.results import layout
 from tricell.results.datasets import Column, Columns, checked_table
 from tricell.results.joining import (
     ROOM_FOR_THE_END,
-    EntityColumns,
     Frame,
     end_file,
     join,
@@ -48,7 +47,14 @@ from tricell.results.run_folder import (
 from tricell.results.run_header import RunHeader, begun, header_as_json, resumed
 from tricell.results.saved_memory import Memory, PackedMemory, pack_memory
 from tricell.results.saved_run import SavedRun
-from tricell.results.segments import OpenSegment, Recorded, Segment, segment_form
+from tricell.results.segments import OpenSegment, Segment, segment_form
+from tricell.results.writer_checks import (
+    checked_entities,
+    listed,
+    recorded_variables,
+    refuse_other_entities,
+    refuse_other_variables,
+)
 
 __all__ = ["ResultsWriter", "RunHeader", "SavedRun", "check_output", "part_path"]
 
@@ -97,7 +103,7 @@ class ResultsWriter:
     ) -> None:
         check_output(path, force=force)
         self._force = force
-        self._set_up(RunFolder(Path(path)), begun(header), _checked_entities(entities), gzip_level)
+        self._set_up(RunFolder(Path(path)), begun(header), checked_entities(entities), gzip_level)
 
     @classmethod
     def resume(
@@ -122,7 +128,7 @@ class ResultsWriter:
             If the tables of entities are not those of the run.
         """
         if entities is not None:
-            _refuse_other_entities(_checked_entities(entities), saved)
+            refuse_other_entities(checked_entities(entities), saved)
         writer = cls.__new__(cls)
         writer._force = False
         header = resumed(saved.header, saved.slots_saved)
@@ -301,8 +307,8 @@ class ResultsWriter:
         had = self._columns.setdefault(name, set(checked))
         if had != set(checked):
             raise ResultsError(
-                f"tables/{name}: these rows bring the columns {_listed(set(checked))}, the first "
-                f"rows had {_listed(had)}"
+                f"tables/{name}: these rows bring the columns {listed(set(checked))}, the first "
+                f"rows had {listed(had)}"
             )
         rows = self._rows.setdefault(name, [])
         rows.append({column: values.copy() for column, values in checked.items()})
@@ -411,11 +417,11 @@ class ResultsWriter:
 
     def _plan(self, values: BlockValues) -> None:
         """Decide by the first block which variables the run records."""
-        recorded = _recorded(values, self._ids)
+        recorded = recorded_variables(values, self._ids)
         if not recorded:
             raise ResultsError(f"{self.path}: the first slot brings no values")
         if any(segment.slots for segment in self._segments):
-            _refuse_other_variables(recorded, recorded_series(self._segments), self.path)
+            refuse_other_variables(recorded, recorded_series(self._segments), self.path)
         self._groups = set(values)
         for group, names in recorded.items():
             width = self._ids[group].size if layout.SERIES[group].id_table else None
@@ -581,16 +587,16 @@ class ResultsWriter:
         where = f"slot {self.slots_written} ({time} UTC)"
         if set(values) != self._groups:
             raise ResultsError(
-                f"{where} brings the groups {_listed(set(values))}, the first slot had "
-                f"{_listed(self._groups)}"
+                f"{where} brings the groups {listed(set(values))}, the first slot had "
+                f"{listed(self._groups)}"
             )
         for group in {group for group, _ in self._buffers}:
             expected = {name for of, name in self._buffers if of == group}
             given = set(values[group])
             if expected != given:
                 raise ResultsError(
-                    f"{where}: the group {group} brings {_listed(given - expected)} that the "
-                    f"first slot did not have, and lacks {_listed(expected - given)}"
+                    f"{where}: the group {group} brings {listed(given - expected)} that the "
+                    f"first slot did not have, and lacks {listed(expected - given)}"
                 )
         for (group, name), buffer in self._buffers.items():
             array = values[group][name]
@@ -601,69 +607,3 @@ class ResultsWriter:
                 )
             if array.dtype.kind not in "fiub":
                 raise ResultsError(f"{where}: {group}/{name} is not a number")
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "nothing"
-
-
-def _checked_entities(entities: Mapping[str, Columns]) -> dict[str, dict[str, Column]]:
-    unknown = sorted(set(entities) - set(layout.ENTITY_TABLES))
-    if unknown:
-        raise ResultsError(
-            f"{', '.join(unknown)}: no such entity table; allowed: "
-            f"{', '.join(layout.ENTITY_TABLES)}"
-        )
-    return {
-        name: checked_table(table, entities[name])
-        for name, table in layout.ENTITY_TABLES.items()
-        if name in entities
-    }
-
-
-def _recorded(values: SlotValues, ids: Mapping[str, Column]) -> dict[str, list[str]]:
-    """Give the variables to record by group; groups without entities are left out."""
-    recorded = {}
-    for name, columns in values.items():
-        group = layout.SERIES.get(name)
-        if group is None:
-            raise ResultsError(
-                f"{name!r} is no group of time series; allowed: {', '.join(layout.SERIES)}"
-            )
-        unknown = [variable for variable in columns if group.variable(variable) is None]
-        if unknown:
-            allowed = ", ".join(variable.name for variable in group.variables)
-            raise ResultsError(f"{name}: {', '.join(unknown)} is unknown; allowed: {allowed}")
-        if group.id_table and name not in ids:
-            raise ResultsError(f"{name}: its ids are missing; give the table {group.id_table!r}")
-        if columns and (not group.id_table or ids[name].size):
-            recorded[name] = list(columns)
-    return recorded
-
-
-def _refuse_other_variables(given: Recorded, saved: Recorded, path: Path) -> None:
-    for group in sorted({*given, *saved}):
-        if set(given.get(group, ())) != set(saved.get(group, ())):
-            raise ResultsError(
-                f"{path}: the resumed run brings {_listed(set(given.get(group, ())))} of {group}, "
-                f"before it brought {_listed(set(saved.get(group, ())))}; resume with the version "
-                f"and the files that the run was begun with"
-            )
-
-
-def _refuse_other_entities(given: EntityColumns, saved: SavedRun) -> None:
-    for name in sorted({*given, *saved.entities}):
-        now, before = given.get(name, {}), saved.entities.get(name, {})
-        for column in sorted({*now, *before}):
-            is_same = (
-                column in now
-                and column in before
-                and np.array_equal(
-                    now[column], before[column], equal_nan=now[column].dtype.kind == "f"
-                )
-            )
-            if not is_same:
-                raise ResultsError(
-                    f"{saved.path}: tables/{name}/{column} is not what it was when the run was "
-                    f"begun; resume with the version and the files that it was begun with"
-                )
