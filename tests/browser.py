@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
@@ -14,17 +16,23 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playw
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 TOOLS = "TRICELL_CI_TOOLS"
 """Set to `required` where every program of another language must be there."""
+PROBE = Path(__file__).parent / "page_probe.js"
+AXE = Path(__file__).parent / "readers" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def chromium() -> str:
     """Return the path of chromium, or skip the test."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        message = f"no chromium on the PATH (none of {', '.join(NAMES)})"
-        if os.environ.get(TOOLS) == "required":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"no chromium on the PATH (none of {', '.join(NAMES)})")
     return found
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test, or fail it where every tool must be there."""
+    if os.environ.get(TOOLS) == "required":
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 @contextmanager
@@ -71,3 +79,22 @@ def watch(page: Page, allowed: str = "") -> Witness:
     page.on("pageerror", lambda error: witness.complaints.append(f"exception: {error}"))
     page.route(lambda url: url.startswith(("http:", "https:", "ws:", "wss:")), asked)
     return witness
+
+
+def load_probe(page: Page) -> None:
+    """Give a page `window.probe`, see `page_probe.js`."""
+    page.add_script_tag(path=PROBE)
+
+
+def axe_violations(page: Page, impacts: Sequence[str]) -> list[str]:
+    """Return what axe-core holds against a page, of these impacts; skip where it is missing."""
+    if not AXE.is_file():
+        missing(f"no axe-core in {AXE.parent}; `npm ci --prefix tests/readers` installs it")
+    page.add_script_tag(path=AXE)
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{each['id']}: {each['help']}: {node['html'][:200]}"
+        for each in found["violations"]
+        if each["impact"] in impacts
+        for node in each["nodes"]
+    ]

@@ -83,6 +83,8 @@ window.probe = (() => {
     return found;
   }
 
+  const place = element => [...document.querySelectorAll("*")].indexOf(element);
+
   const controls = () => [...document.querySelectorAll(CONTROLS)].filter(
     each => isShown(each) && !each.disabled && each.tabIndex >= 0);
 
@@ -145,7 +147,7 @@ window.probe = (() => {
     const element = document.activeElement;
     if (!element || element === document.body) return null;
     const style = getComputedStyle(element), box = element.getBoundingClientRect();
-    return { name: name(element), number: controls().indexOf(element),
+    return { name: name(element), place: place(element),
       outline: style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth),
       isInView: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth };
   }
@@ -174,5 +176,5 @@ window.probe = (() => {
     return { scales, lines };
   }
 
-  return { texts, controls: () => controls().map(name), covered, overlaps, marks, focused, palette };
+  return { texts, controls: () => controls().map(each => [place(each), name(each)]), covered, overlaps, marks, focused, palette };
 })();
