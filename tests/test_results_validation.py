@@ -571,7 +571,7 @@ def damages(draw: st.DrawFn) -> tuple[str, str]:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(damages())
 def test_one_change_anywhere_is_named_there_and_only_there(
