@@ -129,6 +129,10 @@ def carry_out(
     return RunOutcome(sink.path, recorder.slots_done, perf_counter() - built)
 
 
+CHECKPOINT_SHARE = 0.02
+"""Share of a run that checkpoints may take; their cost grows with the run."""
+
+
 class Checkpoints:
     """Saves, now and then, all that is needed to go on with a run.
 
@@ -136,7 +140,8 @@ class Checkpoints:
     ----------
     recorder : knows what all simulators remember.
     sink : keeps it beside the results.
-    every_s : seconds on the clock between checkpoints; they are taken at the end of a block.
+    every_s : seconds on the clock between checkpoints; they are taken at the end of a block. More
+        where they would take too much of the run; 0 takes one after every block.
 
     Attributes
     ----------
@@ -145,18 +150,21 @@ class Checkpoints:
 
     def __init__(self, recorder: RecorderSimulator, sink: ResultsSink, every_s: float) -> None:
         self._recorder, self._sink, self._every_s = recorder, sink, every_s
-        self._last = perf_counter()
+        self._last, self._wait_s = perf_counter(), every_s
         self.seconds, self.taken = 0.0, 0
 
     def take_if_due(self) -> None:
         """Save the run if the last time was long enough ago; at the end of a block only."""
         begun = perf_counter()
-        if begun - self._last < self._every_s:
+        if begun - self._last < self._wait_s:
             return
         memory = {**self._recorder.memory(), "sink": self._sink.memory()}
         self._sink.writer.checkpoint(memory, self._recorder.unsaved_rows())
         self._last = perf_counter()
-        self.seconds += self._last - begun
+        took = self._last - begun
+        if self._every_s > 0.0:
+            self._wait_s = max(self._every_s, took / CHECKPOINT_SHARE)
+        self.seconds += took
         self.taken += 1
 
 
