@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
 from itertools import combinations, pairwise
@@ -19,6 +20,7 @@ from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
 
 SETTINGS = ("market.coordination=local_first",)
+GOLDEN = Path(__file__).parent / "golden" / "results-1.0.h5.gz"
 WIDE, NARROW = 1280, 390
 SMALLEST_TYPE_PX = 11.0
 LEAST_CONTRAST = 4.5
@@ -91,6 +93,36 @@ def page(browser: Browser, report: Path) -> Iterator[Page]:
     page.context.close()
 
 
+def test_what_looks_at_the_page_finds_the_faults_of_a_bad_one(browser: Browser) -> None:
+    with browser.new_context(viewport={"width": NARROW, "height": 600}) as context:
+        page = context.new_page()
+        witness = watch(page)
+        page.set_content(
+            """<html><body style="margin: 0; width: 500px">
+            <p style="color: #999">pale type</p> <p style="font-size: 9px">small type</p>
+            <svg><g class="trace"><path d="M0 0" fill="red"></path></g></svg>
+            <button style="position: absolute; top: 200px">under</button>
+            <div style="position: absolute; top: 150px; width: 300px; height: 150px;
+              background: #eee"></div>
+            <button style="position: absolute; top: 400px; outline: none">one</button>
+            <button style="position: absolute; top: 405px; outline: none">two</button>
+            <img src="http://example.org/a.png" alt="">
+            <script>console.error("a complaint"); undefined_function();</script></body></html>"""
+        )
+        load_probe(page)
+        texts = {each["text"]: each for each in page.evaluate("probe.texts()")}
+        assert contrast(texts["pale type"]["ink"], texts["pale type"]["ground"]) < LEAST_CONTRAST
+        assert texts["small type"]["size"] < SMALLEST_TYPE_PX
+        assert any("under" in fault for fault in page.evaluate("probe.covered()"))
+        assert len(page.evaluate("probe.overlaps()")) == 1
+        assert page.evaluate("document.documentElement.scrollWidth") > NARROW
+        page.locator("button", has_text="one").focus()
+        assert page.evaluate("probe.focused().outline") < LEAST_OUTLINE_PX
+        assert witness.requests == ["http://example.org/a.png"]
+        assert any("a complaint" in complaint for complaint in witness.complaints)
+        assert any("undefined_function" in complaint for complaint in witness.complaints)
+
+
 # --- everything is drawn ---
 
 
@@ -117,6 +149,20 @@ def test_every_part_has_a_table_or_a_figure_or_says_what_is_missing(
     for part in page.locator("article.part").all():
         content = part.locator("[data-part], table tbody tr, details, .missing, .notes")
         assert content.count(), part.get_attribute("id")
+
+
+def test_the_page_of_another_run_is_drawn_without_a_complaint_too(
+    browser: Browser, tmp_path: Path
+) -> None:
+    golden = tmp_path / "golden.h5"
+    golden.write_bytes(gzip.decompress(GOLDEN.read_bytes()))
+    page, witness = opened(browser, write_report(golden, tmp_path / "golden.html"), NARROW)
+    page.get_by_role("button", name="Draw all figures").click()
+    page.locator("#spoken", has_text="All figures are drawn.").wait_for(state="attached")
+    assert all(each["marks"] for each in page.evaluate("probe.marks()"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
+    assert (witness.complaints, witness.requests) == ([], [])
+    page.context.close()
 
 
 # --- choosing an area ---
