@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from tests.mechanism_cases import run
 
-CASES: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parent / "cases" / "mechanisms" / "cases.json").read_text("utf-8")
-)
+FOLDER = Path(__file__).parent / "cases" / "mechanisms"
+CASES: list[dict[str, Any]] = [
+    case for file in sorted(FOLDER.glob("*.json")) for case in json.loads(file.read_text("utf-8"))
+]
 
 
 def differences(expected: Any, given: Any, tolerance: float, where: str = "") -> list[str]:
