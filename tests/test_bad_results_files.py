@@ -88,13 +88,18 @@ def renamed_schema(name: str, value: object) -> Damage:
     return edited(lambda file: file.attrs.__setitem__(name, value))
 
 
-def resized(path: str, shape: tuple[int, ...], dtype: object = "f4") -> Damage:
+def resized(path: str, shape: tuple[int, ...]) -> Damage:
     def change(file: h5py.File) -> None:
         if path in file:
             del file[path]
-        file.create_dataset(path, data=np.zeros(shape, dtype))
+        file.create_dataset(path, data=np.zeros(shape, "f4"))
 
     return edited(change)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
 def pandas_store(path: Path) -> None:
@@ -120,7 +125,7 @@ BAD: list[tuple[str, Damage, str]] = [
     ("text", lambda p: p.write_text("time,price\n"), r"expected HDF5.*found b'time,pri'"),
     ("half", lambda p: p.write_bytes(p.read_bytes()[:40_000]), r"cut off \(40000 bytes\).*copy"),
     ("missing", Path.unlink, r"no such file"),
-    ("folder", lambda p: (p.unlink(), p.mkdir()), r"is a folder"),
+    ("folder", folder, r"is a folder"),
     ("pandas", pandas_store, r"no schema_name; `tricell run` writes such files"),
     ("netcdf", foreign_netcdf, r"not a results file of tricell"),
     ("mosaik", mosaik_database, r"not a results file of tricell"),
