@@ -277,15 +277,22 @@ def test_the_last_page_stays_when_the_file_vanishes_or_breaks(tmp_path: Path) ->
         wait_for(viewer, status="failed", page=2, page_slots=4)
 
 
-def test_requests_are_answered_while_a_page_is_made(tmp_path: Path) -> None:
+def test_requests_are_answered_while_a_page_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for_pages = tmp_path / "pages"
+    for_pages.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(for_pages))
     with viewed(write_run(tmp_path / "run.h5"), write_slowly) as viewer:
         wait_for(viewer, is_making=True, status="complete")
+        assert len(list(for_pages.iterdir())) == 1
         begun = monotonic()
         for _ in range(20):
             assert ask(viewer)[0] == 200
         assert monotonic() - begun < 2.0
         begun = monotonic()
     assert monotonic() - begun < 5.0, "what is being made is given up at the end"
+    assert list(for_pages.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,11 @@ class PageMaker:
 
     def __init__(self, source: Path, write_page: WritePage) -> None:
         context = get_context("spawn")  # a fork would copy the threads' locks
+        self._folder = TemporaryDirectory(prefix="tricell-view-")
+        self._page = Path(self._folder.name) / "report.html"
         self._answer, answer = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=_make, args=(source, write_page, answer), daemon=True
+            target=_make, args=(source, self._page, write_page, answer), daemon=True
         )
         self._process.start()
         answer.close()  # so that the end of the process is the end of the pipe
@@ -50,32 +52,33 @@ class PageMaker:
         if not self._answer.poll(wait_s):
             return None
         try:
-            made: MadePage = self._answer.recv()
+            error: str = self._answer.recv()
         except EOFError:
             self._process.join()
-            made = MadePage(
-                error="The page could not be made; the terminal of `tricell view` says why "
+            error = (
+                "The page could not be made; the terminal of `tricell view` says why "
                 f"(exit code {self._process.exitcode})."
             )
+        made = MadePage(error=error) if error else MadePage(self._page.read_bytes())
         self.stop()
         return made
 
     def stop(self) -> None:
-        """End the process, whether it is done or not."""
+        """End the process, whether it is done or not, and remove its files."""
         self._process.terminate()
         self._process.join()
         self._answer.close()
+        self._folder.cleanup()
 
 
-def _make(source: Path, write_page: WritePage, answer: Connection) -> None:
+def _make(source: Path, page: Path, write_page: WritePage, answer: Connection) -> None:
+    """Write the page and send why that was not possible, "" where it was."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that serves
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    with TemporaryDirectory() as folder:
-        page = Path(folder) / "report.html"
-        try:
-            write_page(source, page)
-            made = MadePage(page.read_bytes())
-        except ResultsError as error:
-            made = MadePage(error=str(error))
-    answer.send(made)
+    try:
+        write_page(source, page)
+    except ResultsError as error:
+        answer.send(str(error))
+    else:
+        answer.send("")
