@@ -156,6 +156,17 @@ def test_many_runs_fit_the_terminal(width: int) -> None:
         assert words in result.stdout
 
 
+def test_figures_are_shown_by_family_and_those_that_tell_nothing_are_counted() -> None:
+    """The ratio is undefined and nobody loses: two figures, for in both runs it is so."""
+    files = [write_run("a.h5", [9.0] * 4), write_run("b.h5", [9.0] * 4, share=0.0)]
+    lines = [" ".join(line.split()) for line in tricell(*files).stdout.splitlines()]
+    shown = [lines.index(head) for head in ("Bills", "Energy", "By level")]
+    assert shown == sorted(shown), "the most asked for come first"
+    assert "Left out: 2 figures that are 0 or undefined in all runs." in lines
+    assert "self sufficiency % 50.00 0 -50.00" in lines, "0 in one run is worth knowing"
+    assert not any("peak over mean" in line or "agents losing" in line for line in lines)
+
+
 def test_equal_runs_show_equal_signs_and_nobody_gains() -> None:
     files = [write_run("a.h5", [9.0] * 4), write_run("b.h5", [9.0] * 4)]
     shown = " ".join(tricell(*files).stdout.split())

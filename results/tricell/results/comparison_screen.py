@@ -15,6 +15,7 @@ from tricell.results.bill_changes import WinnersLosers
 from tricell.results.charge_indicators import WORSE_EUR_PER_YEAR, WORSE_PERCENT
 from tricell.results.comparison import AgentChange, BillChange, ComparedRun, Comparison, FigureRow
 from tricell.results.design_comparison import DesignComparison
+from tricell.results.figure_list import FAMILIES
 from tricell.results.figure_names import figure_factor, figure_name, figure_unit
 from tricell.results.layout import RUN_SCOPE
 
@@ -27,6 +28,13 @@ RESIDUE = 1e-9
 """Figures below this are rounding and count as none."""
 RUN_COLUMNS = 26
 """Columns that every other run takes with its difference."""
+FAMILY_ORDER = ("Bills", "Energy", "Peaks", "Markets", "Grid", "Fairness", "Accounts")
+"""Families of key figures, the most asked for first; all others follow."""
+BY_LEVEL, OTHERS = "By level", "Others"
+FAMILY_OF = {each.name: family for family, figures in FAMILIES.items() for each in figures} | {
+    "agents_gaining": "Bills",
+    "agents_losing": "Bills",
+}
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
@@ -37,6 +45,10 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     for start in range(0, len(others), at_once):
         block = others[start : start + at_once]
         _print_section(console, "Key figures", _figure_table(comparison, block))
+    left_out = sum(not _tells(row) for row in comparison.figures)
+    if left_out:
+        text = f" Left out: {left_out} figures that are 0 or undefined in all runs."
+        console.print(Text(text, style="dim"))
     unfit = [run for run in comparison.runs if run.not_comparable]
     for run in unfit:
         text = f" {NOT_COMPARABLE}: sums of {run.letter} are not comparable: {run.not_comparable}."
@@ -146,11 +158,28 @@ def _figure_table(comparison: Comparison, others: Sequence[int]) -> Table:
         table.add_column(letters[number], justify="right", no_wrap=True)
         heading = f"{letters[number]} - {letters[0]}"
         table.add_column(heading, justify="right", no_wrap=True, style="cyan")
-    for row in comparison.figures:
-        scope = "" if row.scope == RUN_SCOPE else f"{row.scope}: "
-        unit = figure_unit(row.name, row.unit)
-        table.add_row(scope + figure_name(row.name), unit, *_figure_cells(row, others, unit))
+    for family, rows in _families(comparison.figures):
+        table.add_row(Text(family, style="bold"))
+        for row in rows:
+            scope = "" if row.scope == RUN_SCOPE else f"{row.scope}: "
+            unit = figure_unit(row.name, row.unit)
+            name = Padding(scope + figure_name(row.name), (0, 0, 0, 1))
+            table.add_row(name, unit, *_figure_cells(row, others, unit))
     return table
+
+
+def _families(rows: Sequence[FigureRow]) -> Iterator[tuple[str, list[FigureRow]]]:
+    """Yield the figures that tell anything, family by family."""
+    found: dict[str, list[FigureRow]] = {name: [] for name in (*FAMILY_ORDER, *FAMILIES)}
+    for row in filter(_tells, rows):
+        family = FAMILY_OF.get(row.name, OTHERS) if row.scope == RUN_SCOPE else BY_LEVEL
+        found.setdefault(family, []).append(row)
+    return ((family, members) for family, members in found.items() if members)
+
+
+def _tells(row: FigureRow) -> bool:
+    """Tell whether a figure is more than 0 or undefined in any run."""
+    return any(value is not None and abs(value) >= RESIDUE for value in row.values)
 
 
 def _figure_cells(row: FigureRow, others: Sequence[int], unit: str) -> Iterator[str]:

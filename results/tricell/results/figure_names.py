@@ -61,7 +61,7 @@ FIGURE_NAMES: Mapping[str, str] = MappingProxyType(
         "price_band": "price signal (highest less lowest price)",
         "price_traded": "mean price of trades",
         "optimal_gain": "gain in the joint optimum",
-        "welfare_share": "gain over that in the joint optimum",
+        "welfare_share": "welfare share of the optimum",
         "value_tapping": "possible saving that was made",
         "bill": "bills in all",
         "bill_no_trading": "bills without trading",
