@@ -194,6 +194,15 @@ def test_what_is_missing_or_misshapen_is_named_with_what_was_expected(
         read_everything(bad)
 
 
+def test_texts_of_fixed_length_are_read_and_what_is_no_utf_8_is_refused(bad: Path) -> None:
+    renamed_schema("run_id", np.bytes_("köln".encode()))(bad)
+    with open_results(bad) as results:
+        assert results.attrs["run_id"] == "köln"
+    renamed_schema("run_id", np.bytes_(b"k\xf6ln"))(bad)
+    with pytest.raises(ResultsError, match=r"run_id \(name of the run\) .* expected a text"):
+        open_results(bad)
+
+
 def test_the_parts_that_are_whole_can_still_be_read(bad: Path) -> None:
     resized("timeseries/bus/vm", (3, 2))(bad)
     with open_results(bad) as results:

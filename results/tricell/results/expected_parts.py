@@ -36,7 +36,8 @@ def checked_attributes(found: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise ResultsError(f"{where}: the attribute {attribute.name} is missing; {HINT}")
         value = plain[attribute.name]
         kind = int if attribute.dtype == "i8" else str
-        if not isinstance(value, kind):
+        # What is no UTF-8 comes as lone surrogates, which cannot be printed.
+        if not isinstance(value, kind) or _is_broken(str(value)):
             raise ResultsError(
                 f"{where}: the attribute {attribute.name} ({attribute.meaning}) is {value!r}, "
                 f"expected {'a whole number' if kind is int else 'a text'}; {HINT}"
@@ -152,5 +153,11 @@ def _refuse_impossible(attributes: Mapping[str, Any], where: str) -> None:
             )
 
 
+def _is_broken(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):  # texts of fixed length, as other programs write them
+        return value.decode("utf-8", "surrogateescape")
     return value.item() if isinstance(value, np.generic) else value

@@ -135,7 +135,8 @@ def _write_group(
     table = known.id_table if known is not None and known.id_table else group
     for name in results.variables(group):
         values = results.series(group, name, period.start, period.stop)
-        about = {key: values.attrs[key] for key in ("units", "long_name") if key in values.attrs}
+        variable = None if known is None else known.variable(name)
+        about = {"units": variable.unit, "long_name": variable.meaning} if variable else {}
         if values.ndim == 1:
             _write(series[RUN_ENTITY], name, values.to_numpy(), about)
             continue
