@@ -1,14 +1,15 @@
 """Draws the pictures of the documentation from real runs.
 
 ``python docs/make_pictures.py`` runs the shipped scenario `district` and writes
-``docs/images/district.png`` and figures of ``tricell plot``; then it carries out the study of
-``docs/study.md`` over four days and writes three figures of its report. It needs the packages of
-``pip install -e ".[docs]"``.
+``docs/images/district.png``, figures of ``tricell plot`` and views of the report of the run. Then
+it carries out the study of ``docs/study.md`` over four days and writes figures of its report. It
+needs the packages of ``pip install -e ".[dev,docs]"`` and Chromium.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,9 +20,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from PIL import Image
+from playwright.sync_api import FloatRect, Locator, Page, sync_playwright
 
 from tricell.results.plots.plotting import Order, write_plot
 from tricell.results.reader import Results, open_results
+from tricell.results.report import write_report as write_run_report
 from tricell.results.study_report import write_report
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import load_scenario
@@ -46,6 +49,12 @@ PLOTS = {
 }
 PLOT_WIDTH = 900
 """Pixels."""
+REPORT_WIDTH, REPORT_SCALE = 1100, 1.5
+"""Pixels of the browser's window, and how many of the picture each of them is."""
+COLOURS_OF_REPORT = 256
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+SHOWN_AREA = "LV3.201"
+"""Area that a view of the report is about."""
 DAY = ("2016-05-25", "2016-05-26")
 COLOURS = {
     "microgrid": "#e6862c",
@@ -70,6 +79,7 @@ def picture_of_district() -> None:
         with open_results(outcome.output) as results:
             figure = draw(results)
         pictures_of_kinds(outcome.output)
+        pictures_of_report(outcome.output)
     figure.savefig(IMAGES / "district.png", dpi=110)
 
 
@@ -79,6 +89,53 @@ def pictures_of_kinds(results: Path) -> None:
         picture = IMAGES / f"plot_{name}.png"
         write_plot(results, order, picture, force=True)
         shrink(picture, picture, PLOT_WIDTH)
+
+
+def pictures_of_report(results: Path) -> None:
+    """Write views of the report of a run of `district`, as a browser shows it."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise SystemExit(f"no browser on the PATH: none of {', '.join(BROWSERS)}")
+    report = write_run_report(results, results.with_suffix(".html"))
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser)
+        page = chromium.new_page(
+            viewport={"width": REPORT_WIDTH, "height": 900}, device_scale_factor=REPORT_SCALE
+        )
+        page.goto(report.as_uri())
+        photograph(page, "hierarchy", "report", from_top=True)
+        page.get_by_label("Area", exact=True).select_option(SHOWN_AREA)
+        drawn(page, "grid_map")
+        page.get_by_role("button", name="highest voltage").click()
+        photograph(page, "grid_map", "report_grid")
+        chromium.close()
+
+
+def photograph(page: Page, part: str, name: str, *, from_top: bool = False) -> None:
+    """Write a part of a page as a picture, all above it too if that is asked for."""
+    plot = drawn(page, part)
+    page.evaluate("window.scrollTo(0, 0)")  # the bar of sections then lies over nothing
+    box = plot.bounding_box()
+    head = page.locator(f'[data-controls="{part}"]').locator("..").bounding_box()
+    assert box is not None
+    assert head is not None
+    top = 0.0 if from_top else head["y"]
+    picture = IMAGES / f"{name}.png"
+    height = box["y"] + box["height"] - top
+    clip = FloatRect(x=0.0, y=top, width=REPORT_WIDTH, height=height)
+    page.screenshot(path=picture, full_page=True, clip=clip)
+    with Image.open(picture) as image:
+        few = image.convert("RGB").quantize(COLOURS_OF_REPORT)
+    few.save(picture, optimize=True)
+
+
+def drawn(page: Page, part: str) -> Locator:
+    """Scroll to a figure, wait until it is drawn, and return it."""
+    plot = page.locator(f'[data-part="{part}"]')
+    plot.scroll_into_view_if_needed()
+    page.wait_for_function("plot => plot.dataset.drawn", arg=plot.element_handle())
+    page.wait_for_timeout(1000)  # figures move to where they belong
+    return plot
 
 
 def shrink(source: Path, target: Path, width: int | None = None) -> None:
