@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tricell.errors import MarketError
 from tricell.markets.imbalance import (
-    AreaTree,
+    AgentAreas,
     ImbalancePrices,
     ImbalanceScheme,
     net_by_level,
@@ -48,7 +48,7 @@ def markets(draw: st.DrawFn) -> tuple[Floats, Floats, ImbalancePrices]:
 
 
 @st.composite
-def area_trees(draw: st.DrawFn, agents: int) -> AreaTree:
+def area_trees(draw: st.DrawFn, agents: int) -> AgentAreas:
     """Agents anywhere in a random tree of areas, whose rows are shuffled."""
     areas = draw(st.integers(1, 6))
     above = [-1] + [draw(st.integers(0, area - 1)) for area in range(1, areas)]
@@ -57,7 +57,7 @@ def area_trees(draw: st.DrawFn, agents: int) -> AreaTree:
     for area in range(1, areas):
         parent[row[area]] = row[above[area]]
     area_of_agent = [draw(st.integers(0, areas - 1)) for _ in range(agents)]
-    return AreaTree(np.array(area_of_agent), parent)
+    return AgentAreas(np.array(area_of_agent), parent)
 
 
 def _cent(number: int) -> float:
@@ -149,7 +149,7 @@ def test_deviations_that_cancel_cost_nothing_beyond_the_contract_price_when_spli
 
 def test_without_a_price_nothing_was_traded_and_all_pay_the_retailer_s_prices() -> None:
     """Worked out: 2 kWh at 0.30, 1 kWh at 0.08; the retailer gets 1 kWh at 0.30."""
-    nothing = ImbalancePrices(0.30, 0.08, None, 0.25)
+    nothing = ImbalancePrices(0.30, 0.08)
     for scheme in SCHEMES:
         settled = settle_imbalance([2.0, -1.0], [0.0, 0.0], nothing, scheme)
         np.testing.assert_allclose(settled.bill_eur, [0.60, -0.08])
@@ -249,7 +249,7 @@ def test_one_area_alone_is_the_plain_rule(
     scheme: ImbalanceScheme, market: tuple[Floats, Floats, ImbalancePrices]
 ) -> None:
     deviation, _, prices = market
-    alone = AreaTree(np.zeros(deviation.shape[1], np.int64), np.array([-1]))
+    alone = AgentAreas(np.zeros(deviation.shape[1], np.int64), np.array([-1]))
     netted, plain = (
         net_by_level(deviation, alone, prices, scheme),
         price_deviations(deviation, prices, scheme),
@@ -260,7 +260,7 @@ def test_one_area_alone_is_the_plain_rule(
 
 
 MULTI_CELL, CELL, VILLAGE, STREET = range(4)
-THREE_LEVELS = AreaTree(
+THREE_LEVELS = AgentAreas(
     np.array([VILLAGE, VILLAGE, STREET, MULTI_CELL]), np.array([-1, MULTI_CELL, CELL, CELL])
 )
 
@@ -288,10 +288,10 @@ def test_the_cost_of_an_area_is_split_among_its_own_members_only() -> None:
 
 def test_agents_without_an_area_and_areas_in_a_ring_are_refused() -> None:
     with pytest.raises(MarketError, match="area of agent 1 is row 4; allowed are 0 to 1"):
-        AreaTree(np.array([0, 4]), np.array([-1, 0]))
+        AgentAreas(np.array([0, 4]), np.array([-1, 0]))
     with pytest.raises(MarketError, match="parent of area 0 is row 7"):
-        AreaTree(np.array([0]), np.array([7]))
+        AgentAreas(np.array([0]), np.array([7]))
     with pytest.raises(MarketError, match="lies below itself"):
-        AreaTree(np.array([0]), np.array([1, 0]))
+        AgentAreas(np.array([0]), np.array([1, 0]))
     with pytest.raises(MarketError, match="a column for each agent"):
         net_by_level([[1.0]], THREE_LEVELS, PRICES, "dual")

@@ -148,7 +148,9 @@ def settle_imbalance(
         )
     # any price will do for the slots without trade: their costs are replaced
     filled = replace(prices, contract=np.where(traded, price, 0.0))
-    costs = price_deviations(deviation, filled, scheme)
+    stated = _scheme(scheme)
+    applied = stated if traded.any() else ImbalanceScheme.DUAL
+    costs = price_deviations(deviation, filled, applied)
     alone = price_deviations(deviation, filled, ImbalanceScheme.DUAL)
     cost = np.where(traded[..., None], costs.cost_eur, alone.cost_eur)
     bill = np.where(traded, price, 0.0)[..., None] * contracted + cost
@@ -224,7 +226,7 @@ def _deviates_with(deviation_kwh: Floats, net_kwh: Floats) -> Bools:
 
 
 @dataclass(frozen=True)
-class AreaTree:
+class AgentAreas:
     """Agents in areas, and areas in areas.
 
     Attributes
@@ -292,7 +294,7 @@ class LevelNetting:
 
 def net_by_level(
     deviation_kwh: ArrayLike,
-    tree: AreaTree,
+    tree: AgentAreas,
     prices: ImbalancePrices,
     scheme: ImbalanceScheme | str,
 ) -> LevelNetting:
@@ -317,7 +319,7 @@ def net_by_level(
     --------
     Two microgrids below a cell; the second cancels half a kWh itself, the cell another half:
 
-    >>> tree = AreaTree(np.array([1, 2, 2]), np.array([-1, 0, 0]))
+    >>> tree = AgentAreas(np.array([1, 2, 2]), np.array([-1, 0, 0]))
     >>> netted = net_by_level([[-1.0, 1.0, -0.5]], tree, ImbalancePrices(0.30, 0.10), "dual")
     >>> netted.net_kwh.tolist(), netted.kept_eur.round(6).tolist()
     ([[-0.5, -1.0, 0.5]], [[0.1, 0.0, 0.1]])
@@ -338,7 +340,7 @@ def net_by_level(
     return LevelNetting(agent_cost, net, cancelled, kept, area_cost[:, top].sum(axis=1))
 
 
-def _net_of_areas(deviation_kwh: Floats, tree: AreaTree) -> tuple[Floats, Floats]:
+def _net_of_areas(deviation_kwh: Floats, tree: AgentAreas) -> tuple[Floats, Floats]:
     """Net deviation of every area, and what cancelled inside it; shapes (T, A)."""
     net = np.zeros((len(deviation_kwh), len(tree.parent)))
     cancelled = np.zeros_like(net)
@@ -354,7 +356,7 @@ def _net_of_areas(deviation_kwh: Floats, tree: AreaTree) -> tuple[Floats, Floats
 def _costs_of_members(
     deviation_kwh: Floats,
     net_kwh: Floats,
-    tree: AreaTree,
+    tree: AgentAreas,
     prices: ImbalancePrices,
     scheme: ImbalanceScheme,
 ) -> tuple[Floats, Floats]:
@@ -376,7 +378,7 @@ def _costs_of_members(
 
 
 def _shares_down_the_tree(
-    deviation_kwh: Floats, net_kwh: Floats, tree: AreaTree, prices: ImbalancePrices
+    deviation_kwh: Floats, net_kwh: Floats, tree: AgentAreas, prices: ImbalancePrices
 ) -> tuple[Floats, Floats]:
     """Shares of agents, (T, N), and areas, (T, A), in the cost of net deviations at the top."""
     agent_share, area_share = np.zeros_like(deviation_kwh), np.zeros_like(net_kwh)
