@@ -9,7 +9,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import copytree, rmtree
+from shutil import copyfile, copytree, rmtree
 
 import h5py
 import numpy as np
@@ -135,6 +135,34 @@ def test_figures_are_a_mapping_with_none_where_undefined(results: Results) -> No
     assert results.kpis[undefined["scope"]][undefined["name"]] is None
     defined = table[table["value"].notna()].iloc[0]
     assert results.kpis[defined["scope"]][defined["name"]] == defined["value"]
+
+
+def test_figures_of_things_of_one_name_are_not_mixed(good: Path, tmp_path: Path) -> None:
+    # 260 kWh are the load of a class that is called like a level, 1 kWh of an agent called "run".
+    path = tmp_path / "shared.h5"
+    copyfile(good, path)
+    with h5py.File(path, "r+") as file:
+        kpi = file[layout.table_path("kpi")]
+        kinds, scopes, names = (kpi[each].asstr()[...] for each in ("scope_kind", "scope", "name"))
+        for kind, scope, value in (("class", "cell", 260.0), ("agent", "run", 1.0)):
+            here = np.flatnonzero((kinds == kind) & (names == "load"))[0]
+            kpi["scope"][here], kpi["value"][here] = scope, value
+        level_load = kpi["value"][(kinds == "level") & (scopes == "cell") & (names == "load")][0]
+        run_load = kpi["value"][(kinds == "run") & (names == "load")][0]
+    with open_results(path) as results:
+        with pytest.raises(
+            ResultsError, match=r"level, class; use kpis_of\('level'\)\['cell'\] or"
+        ):
+            results.kpis["cell"]
+        assert "cell" not in results.kpis
+        assert results.kpis_of("class")["cell"]["load"] == 260.0
+        assert results.kpis_of("level")["cell"]["load"] == level_load
+        assert results.kpis_of("agent")["run"]["load"] == 1.0
+        assert results.kpis["run"]["load"] == run_load
+        with pytest.raises(KeyError):
+            results.kpis["nobody"]
+        with pytest.raises(ResultsError, match="no kind of scope"):
+            results.kpis_of("areas")
 
 
 def test_levels_are_told_the_lowest_first(results: Results) -> None:

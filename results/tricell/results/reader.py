@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -154,15 +155,63 @@ class Results(OpenFile):
 
     @property
     def kpis(self) -> Mapping[str, Mapping[str, float | None]]:
-        """Key figures as scope -> name -> value, None where undefined."""
-        scopes: dict[str, dict[str, float | None]] = {}
-        if "kpi" in self.tables:
-            table = self.table("kpi")
-            for scope, name, value in zip(
-                table["scope"], table["name"], table["value"], strict=True
-            ):
-                scopes.setdefault(scope, {})[name] = None if np.isnan(value) else float(value)
-        return MappingProxyType(scopes)
+        """Key figures as scope -> name -> value, None where undefined.
+
+        Scopes are "run", levels, areas, customer classes and agents by their ids. Figures of an id
+        that several kinds share, such as a class and an agent, are not mixed: asking for it raises
+        a `ResultsError`, and `kpis_of` tells them apart.
+        """
+        of_kinds = {kind: self.kpis_of(kind) for kind in layout.SCOPE_KINDS}
+        kinds: dict[str, list[str]] = {}
+        for kind, scopes in of_kinds.items():
+            for scope in scopes:
+                kinds.setdefault(scope, []).append(kind)
+        # "run" is the run, whatever else has that name.
+        shared = {
+            scope: several
+            for scope, several in kinds.items()
+            if len(several) > 1 and scope != layout.RUN_SCOPE
+        }
+        figures = _FiguresByScope(self.path, shared)
+        for scope, (kind, *_) in kinds.items():
+            if scope not in shared:
+                figures[scope] = of_kinds[kind][scope]
+        return MappingProxyType(figures)
+
+    def kpis_of(self, kind: str) -> Mapping[str, Mapping[str, float | None]]:
+        """Key figures of one kind of scope as id -> name -> value, None where undefined.
+
+        Parameters
+        ----------
+        kind : run, level, area, class or agent.
+
+        Raises
+        ------
+        ResultsError
+            If there is no such kind.
+        """
+        if kind not in layout.SCOPE_KINDS:
+            raise ResultsError(
+                f"{kind!r} is no kind of scope of key figures; there are: "
+                f"{', '.join(layout.SCOPE_KINDS)}"
+            )
+        return self._figures.get(kind, MappingProxyType({}))
+
+    @cached_property
+    def _figures(self) -> Mapping[str, Mapping[str, Mapping[str, float | None]]]:
+        """Key figures as kind of scope -> scope -> name -> value."""
+        if "kpi" not in self.tables:
+            return {}
+        kinds: dict[str, dict[str, dict[str, float | None]]] = {}
+        table = self.table("kpi")
+        columns = (table[name].tolist() for name in ("scope_kind", "scope", "name", "value"))
+        for kind, scope, name, value in zip(*columns, strict=True):
+            figures = kinds.setdefault(kind, {}).setdefault(scope, {})
+            figures[name] = None if np.isnan(value) else value
+        return {
+            kind: MappingProxyType({name: MappingProxyType(of) for name, of in scopes.items()})
+            for kind, scopes in kinds.items()
+        }
 
     def variables(self, group: str) -> tuple[str, ...]:
         """Names of the variables that a group of time series holds."""
@@ -394,6 +443,24 @@ class Results(OpenFile):
                 codes = pd.Index(dataset.attrs["flag_values"]).get_indexer(values)
                 return pd.Categorical.from_codes(codes, categories=pd.Index(words))
         return values
+
+
+class _FiguresByScope(dict[str, Mapping[str, float | None]]):
+    """Figures by scope that say so when they are asked for an id of several kinds of scope."""
+
+    def __init__(self, path: Path, shared: Mapping[str, Sequence[str]]) -> None:
+        super().__init__()
+        self._path = path
+        self._shared = shared
+
+    def __missing__(self, scope: str) -> Mapping[str, float | None]:
+        if scope not in self._shared:
+            raise KeyError(scope)
+        kinds = self._shared[scope]
+        raise ResultsError(
+            f"{self._path}: {scope!r} is the id of several kinds of scope: {', '.join(kinds)}; use "
+            f"{' or '.join(f'kpis_of({kind!r})[{scope!r}]' for kind in kinds)}"
+        )
 
 
 def checked_schema(attributes: Mapping[str, Any], path: Path) -> tuple[int, int]:
