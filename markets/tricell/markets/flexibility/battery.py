@@ -99,8 +99,11 @@ class BatteryPath:
         return self.charge_kwh - self.discharge_kwh
 
 
-def battery_block(battery: Battery, slots: range, hours: float) -> pe.Block:
-    """Variables and constraints of a battery over consecutive slots, one at least."""
+def battery_block(battery: Battery, slots: range, hours: float, missing: Any = 0.0) -> pe.Block:
+    """Variables and constraints of a battery over consecutive slots, one at least.
+
+    `missing` is what it may lack at the end: a number, or a variable of the model, kWh.
+    """
     block = pe.Block(concrete=True)
     most_in, most_out = battery.most_charged_kwh(hours), battery.most_discharged_kwh(hours)
     block.charge = pe.Var(slots, bounds=(0.0, most_in))
@@ -121,7 +124,7 @@ def battery_block(battery: Battery, slots: range, hours: float) -> pe.Block:
     block.discharge_only = pe.Constraint(
         slots, rule=lambda b, t: b.discharge[t] <= most_out * (1.0 - b.is_charging[t])
     )
-    block.end = pe.Constraint(expr=block.stored[slots[-1]] >= battery.end_kwh)
+    block.end = pe.Constraint(expr=block.stored[slots[-1]] + missing >= battery.end_kwh)
     return block
 
 
