@@ -266,10 +266,13 @@ def _outside_tariffs(data: RunData, levels: Sequence[str]) -> str:
         known += int(np.isfinite(values).sum())
     if not above and not below:
         return "No price leaves the range between feed-in and retail price."
-    return (
-        f"{percent(below / known)} of all prices lie below the feed-in price and "
-        f"{percent(above / known)} above the retail price: there a limit of the grid has its price."
-    )
+    parts = []
+    if below:
+        parts.append(f"{percent(below / known)} of all prices lie below the feed-in price")
+    if above:
+        whose = "" if below else " of all prices lie"
+        parts.append(f"{percent(above / known)}{whose} above the retail price")
+    return f"{listed(parts)}: there a limit of the grid has its price."
 
 
 def across(values: Values, percentile: float) -> Values:
@@ -345,11 +348,15 @@ def _area_price_map(data: RunData, key: str, title: str, levels: Sequence[str]) 
     figure.update_layout(coloraxis=_price_colours([values]))
     means = np.nanmean(np.where(np.isfinite(values), values, np.nan), axis=1)
     dear, cheap = int(np.nanargmax(means)), int(np.nanargmin(means))
-    caption = (
-        f"On average energy is dearest in {areas[dear]} ({_level_price(shown[dear], means[dear])}) "
-        f"and cheapest in {areas[cheap]} ({_level_price(shown[cheap], means[cheap])}). Dark is "
-        "cheap, yellow is dear."
-    )
+    if means[dear] - means[cheap] < SAME_EUR:
+        first = f"On average energy costs {price_text(means[dear])} EUR/kWh everywhere."
+    else:
+        first = (
+            f"On average energy is dearest in {areas[dear]} "
+            f"({_level_price(shown[dear], means[dear])}) and cheapest in {areas[cheap]} "
+            f"({_level_price(shown[cheap], means[cheap])})."
+        )
+    caption = f"{first} Dark is cheap, yellow is dear."
     left_out = len(areas) - MOST_LINES
     notes = (f"{left_out} more areas are not drawn.",) if left_out > 0 else ()
     return Part(key, title, caption, figure, notes=notes)
@@ -464,6 +471,14 @@ _NODE_COLOURS: Mapping[str, str] = {
 }
 
 
+_SHORT: Mapping[str, str] = {
+    BOUGHT_OUTSIDE: "bought",
+    SOLD_OUTSIDE: "to retailer",
+    LOSSES: "losses",
+    MOVED: "redispatch",
+    OTHERS_BUY: "others buy",
+    OTHERS_SELL: "others sell",
+}
 _MARKETS: Mapping[str, str] = {
     "microgrid": "microgrids",
     "cell": "cells",
@@ -571,6 +586,7 @@ def _diagram(found: Sequence[Flow]) -> dict[str, dict[str, object]]:
     return {
         "node": {
             "label": [_node_label(node) for node in sizes],
+            "customdata": [_short_label(node) for node in sizes],
             "color": [_NODE_COLOURS[node.kind] for node in sizes],
             "pad": 14,
             "thickness": 14,
@@ -600,6 +616,15 @@ def _node_label(node: Node) -> str:
     return node.kind
 
 
+def _short_label(node: Node) -> str:
+    """Name a node by what its column does not tell, for narrow screens."""
+    if node.area:
+        return node.area
+    if node.kind in look.LEVEL_NAME:
+        return look.LEVEL_NAME[node.kind].removesuffix(" area")
+    return _SHORT.get(node.kind, node.kind)
+
+
 def _flows_caption(found: Sequence[Flow]) -> str:
     generated = sum(flow.kwh for flow in found if flow.source.kind == OWN_AREA)
     used = sum(flow.kwh for flow in found if flow.target.kind == USE)
@@ -610,7 +635,10 @@ def _flows_caption(found: Sequence[Flow]) -> str:
         parts.append(f"Of {energy(generated)} of available generation, {listed(where)}.")
     if origin:
         parts.append(f"Of {energy(used)} that members use, {listed(origin)}.")
-    parts.append("Widths are energy over the whole run; hover for kWh.")
+    parts.append(
+        "From left to right: what is generated and bought, the markets, what the members of each "
+        "area use, and where it ends. Widths are energy over the whole run; hover for kWh."
+    )
     return " ".join(parts)
 
 

@@ -40,7 +40,9 @@ SCALE_END = 1.2
 def load_duration(data: RunData) -> Part:
     """Draw the loading of each transformer from its highest slot to its lowest."""
     key, title = "load_duration", "How long transformers are loaded how much"
-    if not data.has("trafo", "loading") or data.trafos.empty:
+    if data.trafos.empty:
+        return nothing(key, title, "the grid has no transformer.")
+    if not data.has("trafo", "loading"):
         return nothing(key, title, "the file has no loading of any transformer.")
     highest = data.highest("trafo", "loading")
     if not np.isfinite(highest).any():
@@ -54,9 +56,9 @@ def load_duration(data: RunData) -> Part:
         figure.add_trace(_curve(data, curves, int(place), rank))
     _label_others(figure, len(order) - MAIN_TRAFOS)
     _draw_limits(figure, data)
-    figure.update_xaxes(title_text="share of the time, %", range=[0, 100])
+    figure.update_xaxes(title_text="share of the time, %", range=[0, 100], dtick=20)
     figure.update_yaxes(title_text="loading, % of the rating", rangemode="tozero")
-    figure.update_layout(legend={"orientation": "v", "traceorder": "normal"})
+    figure.update_layout(legend={"orientation": "v", "traceorder": "normal"}, margin={"r": 18})
     left_out = len(highest) - len(order)
     notes = (f"{left_out} transformers with a lower loading are not drawn.",) if left_out else ()
     return Part(key, title, _duration_caption(data, highest), figure, notes=notes)
@@ -275,8 +277,9 @@ def _voltage_caption(data: RunData, voltages: AreaVoltages) -> str:
         )
     )
     allowed = f" Allowed is {' or '.join(bands)}." if len(bands) else ""
+    where = ("", "") if len(voltages.areas) == 1 else (f" in {low_area}", f" in {high_area}")
     return (
-        f"Voltages go from {lowest:.3f} pu in {low_area} to {highest:.3f} pu in {high_area}."
+        f"Voltages go from {lowest:.3f} pu{where[0]} to {highest:.3f} pu{where[1]}."
         f"{allowed} {_outside_band(data, voltages)} Blue is below nominal and orange above; the "
         "darkest colours are at and beyond the limit of the area."
     )

@@ -55,22 +55,40 @@
     toImageButtonOptions: { format: "svg" },
   };
 
+  const DAY_MS = 86400000;
+
   function fitted(layout) {
-    // A narrow page needs the width for the figure: no buttons over it, smaller type.
+    // A narrow page needs the width for the figure: smaller type, fewer ticks, none of them upright.
     if (window.innerWidth >= NARROW) return layout;
-    return { ...layout, font: { ...layout.font, size: 12 } };
+    const narrow = { ...layout, font: { ...layout.font, size: 12 } };
+    for (const name of Object.keys(narrow)) {
+      if (name.startsWith("xaxis")) narrow[name] = { ...narrow[name], tickangle: 0, ...(narrow[name].dtick === DAY_MS && { dtick: 2 * DAY_MS }) };
+    }
+    if (narrow.coloraxis) {
+      narrow.coloraxis = { ...narrow.coloraxis, colorbar: { ...narrow.coloraxis.colorbar, len: 0.9, nticks: 4, tickangle: 0 } };
+    }
+    return narrow;
   }
 
   function fittedData(data) {
-    // A narrow page also gives a colour bar beneath the figure the whole width.
+    // A narrow page also gives a colour bar beneath the figure the whole width, and flows short
+    // names: the columns stand so near to each other that long ones would overlap.
     if (window.innerWidth >= NARROW) return data;
     for (const trace of data) {
+      if (trace.node && trace.node.customdata) shortened(trace);
       for (const owner of [trace, trace.marker]) {
         const bar = owner && owner.colorbar;
         if (bar && bar.orientation === "h") Object.assign(bar, { len: bar.tickvals ? 0.7 : 0.94, x: 0.5, xanchor: "center", xpad: 0 });
       }
     }
     return data;
+  }
+
+  function shortened({ node, link }) {
+    node.pad = 18;
+    [node.label, node.customdata] = [node.customdata, node.label];
+    node.hovertemplate = node.hovertemplate.replace("%{label}", "%{customdata}");
+    link.hovertemplate = link.hovertemplate.replaceAll(".label}", ".customdata}");
   }
 
   function draw(key) {
@@ -140,7 +158,7 @@
   }
 
   function chooseArea(area, node = area) {
-    const known = area in areas.inside ? area : "";
+    const known = Object.hasOwn(areas.inside, area) ? area : "";
     const changed = known !== state.area;
     state.area = known;
     state.node = node;
@@ -169,12 +187,16 @@
     if (state.area) parts.set("area", state.area);
     if (state.area && at) parts.set("at", at);
     const hash = state.area ? parts.toString() : at;
-    history.replaceState(null, "", hash ? `#${hash}` : window.location.pathname + window.location.search);
+    const before = hashParts().area || "";
+    const address = hash ? `#${hash}` : window.location.pathname + window.location.search;
+    // The back button of the browser leads back to the area that was chosen before.
+    if (before === state.area) history.replaceState(null, "", address);
+    else history.pushState(null, "", address);
   }
 
   function readHash() {
-    const { area, at } = hashParts();
-    if (area !== undefined) chooseArea(area);
+    const { area = window.location.hash ? undefined : "", at } = hashParts();
+    if (area !== undefined && area !== state.area) chooseArea(area);
     if (at && area !== undefined) goTo(at);
   }
 
@@ -341,7 +363,7 @@
         trace.color.push(vm === null ? null : Math.max(-1, Math.min(1, (2 * (vm - low)) / (high - low) - 1)));
         trace.symbol.push(isOut ? "diamond" : "circle");
         trace.size.push(isOut ? 13 : 0);
-        trace.text.push(`<b>${extra.bus.id[row]}</b>, ${extra.bus.areas[rowsOf.bus[row]]}<br>voltage ${written(vm, 4)} p.u., limits ${written(low, 4)} to ${written(high, 4)}${isOut ? "<br>outside its limits" : ""}`);
+        trace.text.push(`<b>${extra.bus.id[row]}</b>, ${extra.bus.areas[rowsOf.bus[row]]}<br>voltage ${written(vm, 4)} pu, limits ${written(low, 4)} to ${written(high, 4)}${isOut ? "<br>outside its limits" : ""}`);
       }
       const usual = trace.x.length > 800 ? 5 : trace.x.length > 150 ? 7 : 9;
       trace.size = trace.size.map((size) => size || usual);
@@ -439,6 +461,7 @@
       const [data, layout, traces] = contentOf(key).updates[Number(select.value)];
       const update = structuredClone(data);
       if (update.marker) fittedData(update.marker.map((marker) => ({ marker })));
+      if (update.node) fittedData(update.node.map((node, row) => ({ node, link: update.link[row] })));
       await Plotly.update(plots.get(key), update, structuredClone(layout), traces);
     });
   }

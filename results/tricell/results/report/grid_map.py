@@ -270,7 +270,7 @@ def _voltage_bar() -> dict[str, object]:
 def _caption(data: RunData, views: Sequence[str]) -> str:
     voltage, loading = tolerances(data)
     forgiven = (
-        f" by more than the run's tolerance of {voltage:g} p.u. or {loading:g} %"
+        f" by more than the run's tolerance of {voltage:g} pu or {loading:g} %"
         if voltage or loading
         else ""
     )

@@ -20,6 +20,8 @@ Floats: TypeAlias = NDArray[np.float64]
 ALL = "all:"
 """Id of the node that holds all, where no single area does."""
 UNDEFINED = "#F2F2F2"
+_BORDER = {"width": 1, "color": "white"}
+"""Blocks of one colour can still be told apart."""
 LEVELS_SHOWN = 3
 """So many levels of the map are shown at a time; a click goes deeper."""
 
@@ -101,7 +103,7 @@ def hierarchy(data: RunData) -> Part:
             maxdepth=LEVELS_SHOWN,
             tiling={"pad": 3},
             pathbar={"visible": True, "thickness": 28},
-            marker={"line": {"width": 0}},
+            marker={"line": _BORDER},
         )
     )
     if measures:
@@ -306,7 +308,7 @@ def _look(measure: Measure) -> dict[str, object]:
             "cmax": high,
             "showscale": True,
             "colorbar": _colour_bar(measure, low, high),
-            "line": {"width": 0},
+            "line": _BORDER,
         },
         "textfont": {"color": [look.text_on(colour) for colour in colours]},
         "pathbar": {"textfont": {"color": look.INK}},

@@ -28,6 +28,8 @@ from tricell.results.report.tables import (
 from tricell.results.report.words import counted, energy, euros, listed, number, percent
 from tricell.results.run_summary import Extreme, GridSummary, RunSummary, summary_of
 
+SAME_EUR = 0.005
+"""Half a cent: sums that differ by less are the same."""
 Draw: TypeAlias = Callable[[RunData], Part]
 
 SECTIONS: Sequence[tuple[str, str, Sequence[Draw]]] = (
@@ -159,15 +161,17 @@ def _traded(summary: RunSummary) -> Highlight | None:
         )
         for level in summary.levels
     ]
-    return Highlight(energy(whole), "traded locally", f"That is {listed(parts)}.")
+    sentence = f"That is {listed(parts)}." if whole else "Nobody bought from a peer on any level."
+    return Highlight(energy(whole), "traded locally", sentence)
 
 
 def _saving(summary: RunSummary) -> Highlight | None:
     bills = summary.bills
     if bills is None:
         return None
+    if abs(bills.saving_eur) < SAME_EUR and not bills.losing_agents:
+        return Highlight(euros(0.0), "saved by trading", "All bills are as without trading.")
     gains = bills.saving_eur >= 0.0
-    share = "" if bills.saving_share is None else f", {percent(abs(bills.saving_share))} of them"
     losing = (
         "nobody loses"
         if not bills.losing_agents
@@ -177,7 +181,8 @@ def _saving(summary: RunSummary) -> Highlight | None:
     return Highlight(
         euros(abs(bills.saving_eur)),
         "saved by trading" if gains else "lost by trading",
-        f"Against the bills without trading{share}. The median customer "
+        f"All bills come to {euros(bills.total_eur)} instead of "
+        f"{euros(bills.no_trading_total_eur)} without trading. The median customer "
         f"{'saves' if bills.median_saving_eur >= 0.0 else 'loses'} "
         f"{euros(abs(bills.median_saving_eur))}; {losing}.",
         "good" if gains else "bad",
@@ -191,7 +196,9 @@ def _self_sufficiency(data: RunData) -> Highlight | None:
     return Highlight(
         percent(value),
         "self-sufficient",
-        "This share of the load is met without import from above.",
+        "This share of the load is met without import from above."
+        if value >= 0.0
+        else "More was imported from above than the load took; batteries took the rest.",
     )
 
 
@@ -200,7 +207,7 @@ def _voltage(data: RunData, grid: GridSummary | None) -> Highlight | None:
         return None
     low, high = grid.vm_min, grid.vm_max
     return Highlight(
-        f"{number(low.value, 4)} to {number(high.value, 4)} p.u.",
+        f"{low.value:.3f} to {high.value:.3f} pu",
         "lowest and highest voltage",
         f"Lowest at {_where(data, low)}, highest at {_where(data, high)}.",
     )

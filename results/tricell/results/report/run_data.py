@@ -140,7 +140,9 @@ class RunData:
             return "no slot yet"
         first, last = self.slot_times[0], self.slot_times[-1]
         days = self.slots_done * self.slot_hours / 24.0
-        length = f"{days:,.0f} days" if days >= 2.0 else f"{days * 24.0:,.4g} hours"
+        length = f"{days:,.4g} days" if days >= 2.0 else f"{days * 24.0:,.4g} hours"
+        if _day(first) == _day(last):
+            return f"{_day(first)}, {length} from {first:%H:%M}"
         return f"{_day(first)} to {_day(last)}, {length}"
 
     # time

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 
 UNKNOWN = "–"
+ROUNDING = 1e-6
+"""A share below this is a rounding error and is written as 0."""
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -59,11 +61,13 @@ def percent(share: float) -> str:
 
     Examples
     --------
-    >>> percent(0.256), percent(0.0123), percent(0.0001), percent(0.0)
+    >>> percent(0.256), percent(0.0123), percent(0.0001), percent(1e-9)
     ('26 %', '1.2 %', '< 0.1 %', '0 %')
     """
     if not math.isfinite(share):
         return UNKNOWN
+    if abs(share) < ROUNDING:
+        return "0 %"
     if 0.0 < share < 0.001:
         return "< 0.1 %"
     digits = 1 if 0.0 < abs(share) < 0.0995 else 0
