@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 from tricell.errors import ResultsError
-from tricell.results import open_results
+from tricell.results import open_results, writer
 from tricell.results.run_folder import part_path
 from tricell.scenarios import resumption, runner
 from tricell.scenarios.resumption import resume_run
@@ -35,6 +35,7 @@ from tricell.scenarios.scenario_file import Override, as_yaml, from_yaml, load_s
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.shipped import shipped_names
 from tricell.scenarios.world import World, build_world
+from tricell.simulators.interrupts import stop_like_ctrl_c
 
 KILLS = 25
 TRICELL = [sys.executable, "-c", "from tricell.scenarios.command_line import main; main()"]
@@ -187,6 +188,100 @@ def test_a_run_stopped_by_ctrl_c_says_what_is_left_and_goes_on(
         assert results.attrs["failure_message"] == "stopped by Ctrl-C"
     assert finished(case.start(output, go_on=True)) == 0, said(output)
     assert_same_results(output, case.whole)
+
+
+def press_while_joining() -> None:
+    """Press Ctrl-C, twice, while the segments of a run become its file."""
+    join = vars(writer)["join"]
+
+    def join_and_press(*arguments: Any) -> None:
+        join(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    vars(writer)["join"] = join_and_press
+
+
+def test_ctrl_c_at_the_very_end_of_a_run_says_that_it_is_complete(
+    case: Case, tmp_path: Path
+) -> None:
+    output = tmp_path / "run.h5"
+    assert finished(case.start(output, go_on=False, prepare=press_while_joining)) == 2
+    assert said(output) == f"All slots had been computed: the results in {output} are complete.\n"
+    assert_same_results(output, case.whole)
+    assert not part_path(output).exists()
+
+
+def test_ctrl_c_again_while_a_stopped_run_is_closed_still_says_what_is_left(
+    stopped: Callable[..., Path],
+) -> None:
+    output = stopped(
+        lambda process, _: os.kill(process.pid, signal.SIGINT), prepare=press_while_joining
+    )
+    assert f"slots computed so far are in {output}" in said(output)
+    assert f"tricell run --resume {output}" in said(output)
+    with open_results(output) as results:
+        assert results.status == "failed"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_a_closed_terminal_stops_a_run_like_ctrl_c(
+    case: Case, stopped: Callable[..., Path]
+) -> None:
+    output = stopped(
+        lambda process, _: os.kill(process.pid, signal.SIGHUP), prepare=stop_like_ctrl_c
+    )
+    assert f"tricell run --resume {output}" in said(output)
+    assert finished(case.start(output, go_on=True)) == 0, said(output)
+    assert_same_results(output, case.whole)
+
+
+def ignore_hang_up() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop_like_ctrl_c()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_a_run_that_shall_outlive_its_terminal_does(
+    case: Case, stopped: Callable[..., Path]
+) -> None:
+    output = stopped(lambda process, _: os.kill(process.pid, signal.SIGHUP), prepare=ignore_hang_up)
+    assert_same_results(output, case.whole)
+
+
+@dataclass
+class SlowDisk:
+    """Stands for recorder, sink and writer; counts the checkpoints."""
+
+    segments_written: int = 0
+
+    @property
+    def writer(self) -> SlowDisk:
+        return self
+
+    def memory(self) -> dict[str, Any]:
+        return {}
+
+    def unsaved_rows(self) -> dict[str, Any]:
+        return {}
+
+    def checkpoint(self, *_: Any) -> None:
+        self.segments_written += 1
+
+
+def test_a_day_of_checkpoints_is_few_enough_files_to_have_open_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(runner, "perf_counter", lambda: clock[0])
+    disk: Any = SlowDisk()
+    checkpoints = runner.Checkpoints(disk, disk, 10.0)
+    for now in range(86_400):
+        clock[0] = float(now)
+        checkpoints.take_if_due()
+    # 10 s / ln 2 * 50 * (2**(n/50) - 1) = 86 400 s
+    assert disk.segments_written == pytest.approx(50 * np.log2(1 + 8640 * np.log(2) / 50), rel=0.02)
+    assert disk.segments_written < 350
 
 
 @pytest.fixture

@@ -173,6 +173,11 @@ class ResultsWriter:
         return self._taken
 
     @property
+    def segments_written(self) -> int:
+        """Number of segments on the disk; who reads the run while it goes on opens all of them."""
+        return len(self._segments)
+
+    @property
     def _row(self) -> int:
         """Number of slots that wait for the disk."""
         return self._taken - self._slots_on_disk

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -139,19 +138,25 @@ def _resume(file: Path, quiet: bool) -> None:
 
         return resume_run(file, progress=progress)
 
-    _run_and_show(file.name, quiet, go_on)
+    _run_and_show(file.name, quiet, go_on, "The stopped run is as it was.")
 
 
-def _run_and_show(name: str, quiet: bool, work: Callable[[Progress], RunOutcome]) -> None:
+def _run_and_show(
+    name: str,
+    quiet: bool,
+    work: Callable[[Progress], RunOutcome],
+    at_start: str = "No file was written.",
+) -> None:
+    """Do the work; `at_start` is what to say if it is stopped before there is anything to tell."""
     from tricell.scenarios.screen import RunProgress, standard_output
+    from tricell.simulators.interrupts import stop_like_ctrl_c
 
-    # A run that is asked to end leaves the same as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_like_ctrl_c()
     try:
         with RunProgress(name, shown=not quiet) as progress:
             outcome = work(progress.update)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(*(error.args or ("No file was written.",))) from None
+        raise KeyboardInterrupt(*(error.args or (at_start,))) from None
     if quiet:
         typer.echo(str(outcome.output))
         return

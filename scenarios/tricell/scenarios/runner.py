@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 
 from tricell.errors import SimulatorError, TricellError
 from tricell.markets.compiled_program import HIGHS_OPTIONS
-from tricell.results.run_folder import check_output
+from tricell.results.run_folder import RunFolder, check_output
 from tricell.results.run_header import RunHeader
 from tricell.results.writer import ResultsWriter
 from tricell.scenarios.co_simulation import CoSimulation, start_co_simulation
@@ -124,13 +125,20 @@ def carry_out(
         recorder.on_block = checkpoints.take_if_due
         built = perf_counter()
         sink.timings["build"] = (built - started, 1)
-        _run_and_close(co_simulation, sink, checkpoints)
+        try:
+            _run_and_close(co_simulation, sink, checkpoints)
+        except KeyboardInterrupt:
+            # Whoever presses Ctrl-C again, or at the very end, is told what is left as well.
+            raise KeyboardInterrupt(_what_is_left(sink, co_simulation)) from None
     assert sink.path is not None
     return RunOutcome(sink.path, recorder.slots_done, perf_counter() - built)
 
 
 CHECKPOINT_SHARE = 0.02
 """Share of a run that checkpoints may take; their cost grows with the run."""
+SEGMENTS_UNTIL_TWICE = 50
+"""Segments of a run after which the time between checkpoints has doubled. Ten seconds at first
+make 350 segments in a day: few enough that a reader can have all of them open at once."""
 
 
 class Checkpoints:
@@ -141,7 +149,8 @@ class Checkpoints:
     recorder : knows what all simulators remember.
     sink : keeps it beside the results.
     every_s : seconds on the clock between checkpoints; they are taken at the end of a block. More
-        where they would take too much of the run; 0 takes one after every block.
+        the longer the run, and where they would take too much of it; 0 takes one after every
+        block.
 
     Attributes
     ----------
@@ -163,7 +172,8 @@ class Checkpoints:
         self._last = perf_counter()
         took = self._last - begun
         if self._every_s > 0.0:
-            self._wait_s = max(self._every_s, took / CHECKPOINT_SHARE)
+            longer = 2.0 ** (self._sink.writer.segments_written / SEGMENTS_UNTIL_TWICE)
+            self._wait_s = max(self._every_s * longer, took / CHECKPOINT_SHARE)
         self.seconds += took
         self.taken += 1
 
@@ -173,7 +183,10 @@ def _warnings_noted(sink: ResultsSink) -> Iterator[None]:
     """Put the warnings of mosaik and of simulators into the results file, not on the terminal."""
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        sink.warnings.append(("simulator", "", str(message), 1))
+        # Once each: Python, too, tells a warning once, but a process that resumes tells it again.
+        warning = ("simulator", "", str(message), 1)
+        if warning not in sink.warnings:
+            sink.warnings.append(warning)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("default", module=r"mosaik($|\.|_)")
@@ -200,11 +213,11 @@ def _run_and_close(
     except TricellError as error:
         sink.failure = str(error)
         close()
-        raise type(error)(f"{error}\n{_what_is_left(sink, recorder)}") from error
+        raise type(error)(f"{error}\n{_what_is_left(sink, co_simulation)}") from error
     except KeyboardInterrupt:
         sink.failure = "stopped by Ctrl-C"
         close()
-        raise KeyboardInterrupt(_what_is_left(sink, recorder)) from None
+        raise
     except BaseException as error:
         sink.failure = f"{type(error).__name__}: {error}"
         close()
@@ -222,13 +235,23 @@ def _close(co_simulation: CoSimulation, sink: ResultsSink) -> None:
         co_simulation.shut_down()
 
 
-def _what_is_left(sink: ResultsSink, recorder: RecorderSimulator) -> str:
-    if sink.path is None:
+def _what_is_left(sink: ResultsSink, co_simulation: CoSimulation) -> str:
+    output = sink.writer.path
+    if sink.path is None and not RunFolder(output).holds_a_run:
         return "No slot was computed, so there is no results file."
-    return (
-        f"The {recorder.slots_done} slots computed so far are in {sink.path}; "
-        f"`tricell run --resume {sink.path}` goes on from the last checkpoint."
+    if not sink.failure:
+        return f"All slots had been computed: the results in {output} are complete."
+    left = (
+        f"What was saved can be read in {sink.writer.part_path}"
+        if sink.path is None
+        else f"The {co_simulation.recorder.slots_done} slots computed so far are in {output}"
     )
+    then = (
+        "begins again, as simulators of third parties cannot go on from a checkpoint"
+        if co_simulation.strangers
+        else "goes on from the last checkpoint"
+    )
+    return f"{left}; `tricell run --resume {shlex.quote(str(output))}` {then}."
 
 
 def _fill_timings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -276,7 +277,8 @@ class RunProgress:
         trace: TracebackType | None,
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):  # the terminal may be gone
+                self._bar.stop()
 
     def update(self, done: int, total: int) -> None:
         """Show that `done` of `total` slots are simulated."""

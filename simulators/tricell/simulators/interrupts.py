@@ -8,12 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = tuple(
+    signal.Signals[name]
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if name in signal.Signals.__members__
+)
+"""Ctrl-C, being asked to end, and a terminal that is closed (which Windows does not tell)."""
+
+
+def stop_like_ctrl_c() -> None:
+    """Let a process that is asked to end, or loses its terminal, stop as after Ctrl-C.
+
+    What the process was told to ignore, as by `nohup`, it goes on ignoring.
+    """
+    for number in STOPPING:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C, and being asked to end, wait until what is inside is done.
+    """Let the signals of `STOPPING` wait until what is inside is done.
 
     An interruption in the middle of a write would leave it half done. Signals reach the main
     thread only, so that other threads have nothing to hold back.
