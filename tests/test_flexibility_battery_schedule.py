@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyomo.environ as pe
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tricell.errors import MarketError
 from tricell.markets.flexibility.battery import Battery, replay
 from tricell.markets.flexibility.battery_schedule import BatterySchedule, schedule_battery
-from tricell.markets.flexibility.mixed_integer import NoScheduleError
+from tricell.markets.flexibility.mixed_integer import NoScheduleError, has_optimum
 
 EUR = 1e-7
 KWH = 1e-9
@@ -181,6 +182,14 @@ def test_a_gap_in_a_series_names_its_slot() -> None:
         schedule_battery([], 0.3, 0.1, Battery(1.0, 1.0))
     with pytest.raises(MarketError, match="slots are 0"):
         schedule_battery([0.0, 1.0], 0.3, 0.1, Battery(1.0, 1.0), hours=0.0)
+
+
+def test_a_program_without_an_optimum_says_how_highs_ended() -> None:
+    model = pe.ConcreteModel(name="endless")
+    model.x = pe.Var(bounds=(0.0, None))
+    model.cost = pe.Objective(expr=-model.x)
+    with pytest.raises(MarketError, match=r"HiGHS ended the model 'endless' with \w*[uU]nbounded"):
+        has_optimum(model)
 
 
 def test_a_replay_is_cut_to_what_the_battery_can_do() -> None:

@@ -154,6 +154,20 @@ def test_equal_offers_are_called_by_time_then_id() -> None:
     assert bought.accepted_kwh.tolist() == [0.0, 1.0, 1.0]
 
 
+def test_no_offer_is_called_for_what_rounding_leaves() -> None:
+    """0.7 + 0.1 is a little less than 0.8."""
+    orders = Orders.of(
+        id=["a", "b", "c"],
+        side=[-1.0] * 3,
+        energy_kwh=[0.7, 0.1, 1.0],
+        price_eur_per_kwh=[0.1, 0.2, 0.9],
+    )
+    bought = buy_flexibility(orders, FlexibilityRequest("DSO", 0.8, pricing="pay_as_clear"))
+    assert bought.accepted_kwh.tolist() == [0.7, 0.1, 0.0]
+    assert bought.clearing_price == pytest.approx(0.2)
+    assert bought.unmet_kwh == 0.0
+
+
 # --- baselines ---
 
 

@@ -28,15 +28,14 @@ def by_name(names: list[str], values: Any) -> dict[str, float]:
 
 
 def battery_of(case: dict[str, Any]) -> Battery:
-    """Ratings of a battery with one `eta` for both ways, or one for each."""
-    eta = case.get("eta", 1.0)
+    """Ratings of a battery with `eta_c` and `eta_d`; an `eta` alone is that of charging."""
     return Battery(
         capacity_kwh=case["cap"],
         power_kw=case["p"],
         stored_kwh=case.get("soc0", 0.0),
         end_kwh=case.get("soc_end", 0.0),
-        charge_efficiency=case.get("eta_c", eta),
-        discharge_efficiency=case.get("eta_d", eta),
+        charge_efficiency=case.get("eta_c", case.get("eta", 1.0)),
+        discharge_efficiency=case.get("eta_d", 1.0),
         wear_eur_per_kwh=case.get("wear", 0.0),
     )
 

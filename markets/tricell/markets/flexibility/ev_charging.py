@@ -51,7 +51,7 @@ SMALLEST_KWH = 1e-7
 
 @dataclass(frozen=True)
 class Vehicle:
-    """A vehicle that is plugged in once.
+    """A stay of a vehicle at a charger; who comes twice is given twice.
 
     Attributes
     ----------
@@ -239,13 +239,14 @@ def charge_vehicles(site: Site, vehicles: Sequence[Vehicle]) -> ChargingPlan:
 
 def _check_chargers(site: Site, vehicles: Sequence[Vehicle]) -> None:
     """Refuse vehicles that lack energy even if the feeder carries anything."""
-    missing = {}
+    missing: dict[str, float] = {}
     for vehicle in vehicles:
         most = vehicle.power_kw * site.hours * len(vehicle.window(len(site.price)))
         if vehicle.battery is not None:
             most *= vehicle.battery.charge_efficiency
         if vehicle.need_kwh > most + SMALLEST_KWH:
-            missing[vehicle.name] = vehicle.need_kwh - most
+            lacking = missing.get(vehicle.name, 0.0)
+            missing[vehicle.name] = lacking + vehicle.need_kwh - most
     if missing:
         raise NoScheduleError(
             "the charger is too small, or the plug window too short, for "
@@ -261,11 +262,11 @@ def _shortfall(model: pe.ConcreteModel, vehicles: Sequence[Vehicle]) -> NoSchedu
     model.least_missing = pe.Objective(expr=sum(model.missing.values()))
     if not has_optimum(model):
         return NoScheduleError("no schedule keeps the limits of the site and of its vehicles")
-    missing = {
-        vehicle.name: float(model.missing[n].value)
-        for n, vehicle in enumerate(vehicles)
-        if model.missing[n].value > SMALLEST_KWH
-    }
+    missing: dict[str, float] = {}
+    for n, vehicle in enumerate(vehicles):
+        if model.missing[n].value > SMALLEST_KWH:
+            lacking = missing.get(vehicle.name, 0.0)
+            missing[vehicle.name] = lacking + float(model.missing[n].value)
     return NoScheduleError(
         f"the feeder is too small for {_lacks(missing)}; give a larger feeder_kw, a smaller "
         "need_kwh or longer plug windows",

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from tricell.errors import MarketError
 from tricell.markets.flexibility.battery import check_hours
 from tricell.markets.mechanism import About
-from tricell.markets.order_table import Orders
+from tricell.markets.order_table import ENERGY_RESIDUE_KWH, Orders
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -163,7 +163,7 @@ def buy_flexibility(
     called, per_effect = useful[cheapest], per_effect[cheapest]
     effects = left[called] * effect[called]
     before = np.concatenate([[0.0], np.cumsum(effects)])[:-1]
-    wanted = np.clip(request.need_kwh - before, 0.0, effects)
+    wanted = np.clip(_without_residue(request.need_kwh - before, request), 0.0, effects)
     accepted, price = np.zeros(len(offers)), np.zeros(len(offers))
     accepted[called] = np.where(wanted >= effects, left[called], wanted / effect[called])
     taken = accepted > 0.0
@@ -172,7 +172,14 @@ def buy_flexibility(
         price[taken] = offers.price_eur_per_kwh[taken]
     else:
         price[taken] = clearing * effect[taken]
-    return Purchase(accepted, price, clearing, float(request.need_kwh - wanted.sum()))
+    unmet = _without_residue(np.array(request.need_kwh - wanted.sum()), request)
+    return Purchase(accepted, price, clearing, max(float(unmet), 0.0))
+
+
+def _without_residue(left_kwh: Floats, request: FlexibilityRequest) -> Floats:
+    """Need that is left, where what sums leave by rounding counts as nothing."""
+    residue = ENERGY_RESIDUE_KWH * max(1.0, request.need_kwh)
+    return np.where(np.abs(left_kwh) <= residue, 0.0, left_kwh)
 
 
 def serve_requests(

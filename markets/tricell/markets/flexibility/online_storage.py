@@ -137,7 +137,7 @@ def operate_cluster(
     if best is not choices[0] and choices[0][0] - best[0] <= SAME_COST_EUR:
         best = choices[0]
     _, battery, grid, cost = best
-    return OnlineStorage(battery, max(grid, 0.0), max(-grid, 0.0), cost)
+    return OnlineStorage(battery, max(0.0, grid), max(0.0, -grid), cost)
 
 
 def _best_one_way(nanogrids: Nanogrids, worth: Floats, price: float, sign: float) -> Floats | None:
