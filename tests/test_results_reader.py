@@ -110,6 +110,13 @@ def test_values_are_read_when_they_are_needed_and_only_those(
     assert dict(read)["/timeseries/agent/p_net"] == (4, 3)
 
 
+def test_values_that_are_asked_for_too_late_are_told_so(good: Path) -> None:
+    with open_results(good) as opened:
+        power = opened.series("agent", "p_net")
+    with pytest.raises(ResultsError, match="is closed; read values before the end of the `with`"):
+        power.load()
+
+
 def test_every_kind_of_selection_is_that_of_the_numbers(results: Results) -> None:
     power, numbers = results.series("agent", "p_net"), results.frame("agent", "p_net").to_numpy()
     np.testing.assert_array_equal(power.isel(agent=[5, 1, 1])[::-2], numbers[::-2, [5, 1, 1]])

@@ -358,6 +358,16 @@ def test_values_in_another_file_are_only_for_a_run_that_goes_on(good: Path, tmp_
     assert found_after(good, tmp_path, running) == set()
 
 
+def test_attributes_as_other_programs_write_them_are_read_and_fine(
+    good: Path, tmp_path: Path
+) -> None:
+    def fixed(file: h5py.File) -> None:
+        for name in ("schema_name", "schema_version", "run_status", "source"):
+            file.attrs[name] = np.bytes_(file.attrs[name].encode())
+
+    assert found_after(good, tmp_path, fixed) == set()
+
+
 # --- values ---
 
 
@@ -474,6 +484,55 @@ VALUES: dict[str, tuple[Damage, Found]] = {
     "a posting": (
         set_values("tables/posting/amount", 0, 1e3),
         {(K.MONEY, "/tables/posting/amount")},
+    ),
+    "an attribute that is no UTF-8": (
+        set_attribute("source", np.bytes_(b"\xff\xfe")),
+        {(K.TYPE, "/@source")},
+    ),
+    "a factor that readers apply": (
+        set_attribute("scale_factor", 2.0, "tables/bill/total"),
+        {(K.ATTRIBUTE, "/tables/bill/total@scale_factor")},
+    ),
+    "a gap of whole numbers": (
+        set_attribute("_FillValue", np.int8(0), "timeseries/slot/verdict"),
+        {(K.ATTRIBUTE, "/timeseries/slot/verdict@_FillValue")},
+    ),
+    "codes of another type": (
+        set_attribute("flag_values", np.arange(4), "timeseries/slot/verdict"),
+        {(K.TYPE, "/timeseries/slot/verdict@flag_values")},
+    ),
+    "a figure twice": (
+        set_values("tables/kpi/name", 1, "load"),
+        {(K.VALUE, "/tables/kpi/name")},
+    ),
+    "the level of an agent": (
+        set_values("tables/agent/level", 0, "cell"),
+        {(K.VALUE, "/tables/agent/level")},
+    ),
+    "an area above itself": (
+        lambda file: set_values("tables/area/parent", 0, file["tables/area/area"][0])(file),
+        {(K.REFERENCE, "/tables/area/parent")},
+    ),
+    "the count of agents": (
+        set_values("tables/area/n_agent", 0, 77),
+        {(K.VALUE, "/tables/area/n_agent")},
+    ),
+    "an empty id": (
+        set_values("tables/charge/charge", 0, ""),
+        {(K.VALUE, "/tables/charge/charge")},
+    ),
+    "bills in another order": (
+        lambda file: set_values(
+            "tables/bill/agent", slice(0, 2), file["tables/bill/agent"][:2][::-1]
+        )(file),
+        {(K.MONEY, "/tables/receipt/amount")},
+    ),
+    "a link to nowhere": (
+        lambda file: (
+            file.__delitem__("tables/warning"),
+            file.__setitem__("tables/warning", h5py.SoftLink("/nowhere")),
+        )[0],
+        {(K.UNREADABLE, "/tables/warning")},
     ),
 }
 

@@ -28,7 +28,7 @@ def checked_attributes(found: Mapping[str, Any], where: str) -> dict[str, Any]:
     ResultsError
         If one that every file has is missing or of the wrong kind.
     """
-    plain = {name: _plain(value) for name, value in found.items()}
+    plain = {name: plain_value(value) for name, value in found.items()}
     for attribute in layout.ROOT_ATTRIBUTES:
         if attribute.required != layout.ALWAYS:
             continue
@@ -98,6 +98,8 @@ def table_parts(
     required = [column.name for column in table.columns if column.required]
     needed = [table.axis, *(required if strict else ())]
     parts = _datasets(members, needed, where)
+    axis_type: layout.Dtype = "str" if table.has_ids else "i8"
+    _require_kind(parts[table.axis], axis_type, (None,), f"{where}/{table.axis}")
     rows = (parts[table.axis].size,)
     for column, dataset in list(parts.items()):
         known = table.column(column)
@@ -132,7 +134,8 @@ def _require_kind(
             f"{where} is of the type {dataset.dtype}, expected "
             f"{'texts' if dtype == 'str' else 'numbers'}; {HINT}"
         )
-    fits = len(dataset.shape) == len(shape) and all(
+    fits = dataset.shape is not None and len(dataset.shape) == len(shape)
+    fits = fits and all(
         size in (None, found) for size, found in zip(shape, dataset.shape, strict=True)
     )
     if not fits:
@@ -157,7 +160,8 @@ def _is_broken(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Give a text as `str` and a number as Python's own."""
     if isinstance(value, bytes):  # texts of fixed length, as other programs write them
         return value.decode("utf-8", "surrogateescape")
     return value.item() if isinstance(value, np.generic) else value

@@ -57,13 +57,24 @@ def _check_receipts(usable: UsableFile, receipt: Bill, bill: Bill) -> Iterator[D
     """Check that receipts add up to the bill of each agent and to the revenue of each charge."""
     agent, charge, amount = (receipt[name] for name in ("agent", "charge", "amount"))
     if "total" in bill:
-        paid = _sum_by_row(agent, amount, bill["total"].size)
+        paid = _sum_by_row(_rows_of_bills(usable, agent), amount, bill["total"].size)
         found, wanted = paid.eur, _Sum(bill["total"], paid.volume)
         yield from _compare("receipt", "amount", found, wanted, words="the bill's total")
     revenue = usable.column("charge", "revenue")
     if revenue is not None:
         paid = _sum_by_row(charge, amount, revenue.size)
         yield from _compare("charge", "revenue", revenue, paid, words="what the receipts say")
+
+
+def _rows_of_bills(usable: UsableFile, agent: Amounts) -> Amounts:
+    """Turn rows of tables/agent into those of tables/bill, where agents may stand otherwise."""
+    agents, billed = usable.column("agent", "agent"), usable.column("bill", "agent")
+    if agents is None or billed is None:
+        return agent
+    row = {name: number for number, name in enumerate(billed.tolist())}
+    rows = np.array([row.get(name, -1) for name in agents.tolist()], dtype=np.int64)
+    inside = (agent >= 0) & (agent < rows.size)
+    return np.where(inside, rows[np.where(inside, agent, 0)], -1) if rows.size else agent
 
 
 def _check_postings(usable: UsableFile, bill: Bill) -> Iterator[Deviation]:

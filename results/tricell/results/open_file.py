@@ -159,9 +159,9 @@ def _refuse_other_formats(path: Path) -> None:
 def _name(dataset: h5py.Dataset) -> str:
     # A damaged or closed file may not even know the name.
     try:
-        return str(dataset.name)
+        return str(dataset.name or "values")
     except DAMAGE:
-        return "a dataset"
+        return "values"
 
 
 def _size(path: Path) -> int | str:

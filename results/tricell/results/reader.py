@@ -28,7 +28,13 @@ from numpy.typing import NDArray
 
 from tricell.errors import ResultsError
 from tricell.results import layout, study_layout
-from tricell.results.expected_parts import HINT, checked_attributes, series_parts, table_parts
+from tricell.results.expected_parts import (
+    HINT,
+    checked_attributes,
+    plain_value,
+    series_parts,
+    table_parts,
+)
 from tricell.results.open_file import OpenFile, open_hdf5
 from tricell.results.run_folder import MASTER, part_path
 
@@ -204,6 +210,8 @@ class Results(OpenFile):
             return {}
         kinds: dict[str, dict[str, dict[str, float | None]]] = {}
         table = self.table("kpi")
+        if "scope_kind" not in table:  # early files know the run only
+            table = table.assign(scope_kind=layout.RUN_SCOPE, scope=layout.RUN_SCOPE)
         columns = (table[name].tolist() for name in ("scope_kind", "scope", "name", "value"))
         for kind, scope, name, value in zip(*columns, strict=True):
             figures = kinds.setdefault(kind, {}).setdefault(scope, {})
@@ -440,7 +448,10 @@ class Results(OpenFile):
                 return _instants(values, None)
             if "flag_meanings" in dataset.attrs:
                 words = str(dataset.attrs["flag_meanings"]).split()
-                codes = pd.Index(dataset.attrs["flag_values"]).get_indexer(values)
+                told = pd.Index(dataset.attrs["flag_values"])
+                if not told.is_unique:
+                    raise ValueError(f"flag_values {told.tolist()} say a code twice")
+                codes = told.get_indexer(values)
                 return pd.Categorical.from_codes(codes, categories=pd.Index(words))
         return values
 
@@ -471,7 +482,7 @@ def checked_schema(attributes: Mapping[str, Any], path: Path) -> tuple[int, int]
     ResultsError
         If it is no results file of tricell, or of a higher major version than is known.
     """
-    name = attributes.get("schema_name")
+    name = plain_value(attributes.get("schema_name"))
     if name == study_layout.SCHEMA_NAME:
         raise ResultsError(
             f"{path} holds the results of a study, not of one run; `tricell compare {path} "
@@ -483,7 +494,7 @@ def checked_schema(attributes: Mapping[str, Any], path: Path) -> tuple[int, int]
             f"{path} is HDF5 but not a results file of tricell: expected schema_name "
             f"{layout.SCHEMA_NAME!r}, found {found}; `tricell run` writes such files"
         )
-    version = attributes.get("schema_version")
+    version = plain_value(attributes.get("schema_version"))
     numbers = re.match(r"(\d{1,9})\.(\d{1,9})\.", version) if isinstance(version, str) else None
     if numbers is None:
         raise ResultsError(f"{path}: schema_version {version!r} is no version like 1.0.0. {HINT}")

@@ -25,6 +25,8 @@ OTHER_FILTERS = {
     h5py.h5z.FILTER_SCALEOFFSET: "scaleoffset",
 }
 PACKING = "gzip after shuffle, or no filter"
+CHANGING = frozenset({"_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"})
+"""Attributes by which netCDF readers change what they read."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,20 @@ def _check_all_series(root: h5py.Group) -> Iterator[Deviation]:
     yield from _check_members(root, layout.SERIES)
     has_just_begun = not len(root) and _text_of(root.file.attrs.get("run_status")) == "running"
     for group in layout.SERIES.values():
-        found = _member(root, group.name)
-        if isinstance(found, h5py.Group):
-            yield from guarded(layout.series_path(group.name), _check_series(found, group))
-        elif found is not None:
-            yield _no_group(found)
-        elif not has_just_begun and (group.name == layout.SLOT or _has_entities(root.file, group)):
-            yield _missing(layout.series_path(group.name), f"the series of {group.meaning}")
+        path = layout.series_path(group.name)
+        yield from guarded(path, _check_series_of(root, group, is_needed=not has_just_begun))
+
+
+def _check_series_of(
+    root: h5py.Group, group: layout.SeriesGroup, *, is_needed: bool
+) -> Iterator[Deviation]:
+    found = _member(root, group.name)
+    if isinstance(found, h5py.Group):
+        yield from _check_series(found, group)
+    elif found is not None:
+        yield _no_group(found)
+    elif is_needed and (group.name == layout.SLOT or _has_entities(root.file, group)):
+        yield _missing(layout.series_path(group.name), f"the series of {group.meaning}")
 
 
 def _has_entities(file: h5py.File, group: layout.SeriesGroup) -> bool:
@@ -130,13 +139,21 @@ def _check_all_tables(root: h5py.Group) -> Iterator[Deviation]:
     is_complete = _text_of(root.file.attrs.get("run_status")) == "complete"
     yield from _check_members(root, layout.TABLES)
     for table in layout.TABLES.values():
-        found = _member(root, table.name)
-        if isinstance(found, h5py.Group):
-            yield from guarded(layout.table_path(table.name), _check_table(found, table))
-        elif found is not None:
-            yield _no_group(found)
-        elif table.presence == "always" or (table.presence == "complete" and is_complete):
-            yield _missing(layout.table_path(table.name), f"the table of {table.meaning}")
+        is_needed = table.presence == "always" or (table.presence == "complete" and is_complete)
+        path = layout.table_path(table.name)
+        yield from guarded(path, _check_table_of(root, table, is_needed=is_needed))
+
+
+def _check_table_of(
+    root: h5py.Group, table: layout.Table, *, is_needed: bool
+) -> Iterator[Deviation]:
+    found = _member(root, table.name)
+    if isinstance(found, h5py.Group):
+        yield from _check_table(found, table)
+    elif found is not None:
+        yield _no_group(found)
+    elif is_needed:
+        yield _missing(layout.table_path(table.name), f"the table of {table.meaning}")
 
 
 def _check_table(found: h5py.Group, table: layout.Table) -> Iterator[Deviation]:
@@ -198,7 +215,7 @@ def _check_axes(
         return
     for number, name in enumerate(wanted.dimensions):
         axis = group.get(name)
-        if not isinstance(axis, h5py.Dataset):
+        if not isinstance(axis, h5py.Dataset) or axis.shape is None:
             continue  # that the axis is missing or damaged is said where it should be
         if dataset.shape[number] != axis.size:
             found = f"length {dataset.shape[number]} along {name}"
@@ -238,6 +255,10 @@ def _check_described(
             yield Deviation(
                 DeviationKind.ATTRIBUTE, where, shown, repr(wanted) if wanted else "none"
             )
+    for name in CHANGING - ({"_FillValue"} if variable.is_float else set()):
+        if name in attributes:
+            shown = str(attributes[name])
+            yield Deviation(DeviationKind.ATTRIBUTE, f"{path}@{name}", shown, "none")
     if variable.is_float and dataset.dtype.kind == "f":
         yield from _check_gap(path, dataset)
     if variable.flags:
@@ -264,6 +285,9 @@ def _check_flags(
     words = (_text_of(dataset.attrs.get("flag_meanings")) or "").split()
     if "flag_values" not in dataset.attrs:
         yield _missing(f"{path}@flag_values", listed_codes(wanted))
+    elif np.asarray(dataset.attrs["flag_values"]).dtype != np.dtype(variable.dtype):
+        found, expected = _type_of(dataset.attrs["flag_values"]), f"codes of type {variable.dtype}"
+        yield Deviation(DeviationKind.TYPE, f"{path}@flag_values", found, expected)
     elif "flag_meanings" not in dataset.attrs:
         yield _missing(f"{path}@flag_meanings", listed_codes(wanted))
     elif len(words) != len(values):
@@ -334,7 +358,12 @@ def _dtype_name(dataset: h5py.Dataset) -> str:
         length = "variable-length" if text.length is None else f"{text.length} bytes of"
         return f"{length} text, {text.encoding.upper()}"
     kind = dataset.dtype
-    return f"{kind.kind}{kind.itemsize}" if kind.kind in "iuf" else str(kind)
+    if kind.kind not in "iuf":
+        return str(kind)
+    name = f"{kind.kind}{kind.itemsize}"
+    if kind.metadata:
+        return f"{name} as {', '.join(kind.metadata)}"
+    return name if kind.isnative else f"{name} in another byte order"
 
 
 def _type_name(variable: layout.Variable) -> str:
@@ -343,17 +372,20 @@ def _type_name(variable: layout.Variable) -> str:
 
 def _type_of(value: Any) -> str:
     if isinstance(value, str | bytes):
-        return "a text"
+        return "a text" if _text_of(value) is not None else "a text that is no UTF-8"
     array = np.asarray(value)
     kind = f"{array.dtype.kind}{array.dtype.itemsize}"
     return f"type {kind}" if array.ndim == 0 else f"{array.size} values of type {kind}"
 
 
 def _text_of(value: Any) -> str | None:
-    """Give the text of an attribute, None if it is none."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value if isinstance(value, str) else None
+    """Give the text of an attribute, None if it is none or no UTF-8."""
+    try:
+        # What is no UTF-8 comes as lone surrogates.
+        octets = value.encode() if isinstance(value, str) else value
+        return octets.decode() if isinstance(octets, bytes) else None
+    except UnicodeError:
+        return None
 
 
 def _missing(path: str, expected: str) -> Deviation:

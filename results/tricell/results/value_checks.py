@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from tricell.results import layout
 from tricell.results.deviations import Deviation, DeviationKind, listed
 from tricell.results.money_checks import check_money
 from tricell.results.usable_file import UsableFile
+
+Row = TypeVar("Row")
 
 BINDING_TABLES = {
     layout.BindingKind.BUS: "bus",
@@ -38,6 +41,7 @@ def check_values(usable: UsableFile) -> Iterator[Deviation]:
     for table in layout.TABLES.values():
         yield from _check_table(usable, table)
     yield from _check_scopes(usable)
+    yield from _check_hierarchy(usable)
     yield from check_money(usable)
     yield from usable.unreadable
 
@@ -207,6 +211,8 @@ def _check_table(usable: UsableFile, table: layout.Table) -> Iterator[Deviation]
         if names.size < axis.size:
             found = f"{listed(names[counts > 1].tolist())} in more than one row"
             yield Deviation(DeviationKind.VALUE, path, found, "each id once")
+        elif not names.all():
+            yield Deviation(DeviationKind.VALUE, path, "an empty id", "ids of at least one letter")
     elif axis is not None and not np.array_equal(axis, np.arange(axis.size)):
         yield Deviation(DeviationKind.VALUE, path, "other numbers", "row numbers from 0")
     for column in table.columns:
@@ -286,3 +292,87 @@ def _check_scopes(usable: UsableFile) -> Iterator[Deviation]:
             if wrong:
                 expected = f"what there is of the kind {kind!r}"
                 yield Deviation(DeviationKind.REFERENCE, path, listed(wrong), expected)
+    names = usable.column("kpi", "name")
+    if names is not None and names.shape == kinds.shape:
+        rows = list(zip(names.tolist(), kinds.tolist(), scopes.tolist(), strict=True))
+        if len(set(rows)) < len(rows):
+            again = [" of ".join((name, scope)) for name, _, scope in repeated(rows)]
+            path = layout.table_path("kpi", "name")
+            expected = "each figure of a scope once"
+            yield Deviation(
+                DeviationKind.VALUE, path, f"{listed(again)} in more than one row", expected
+            )
+
+
+def repeated(rows: Sequence[Row]) -> list[Row]:
+    """List what stands in more than one row, in the order of the first.
+
+    Examples
+    --------
+    >>> repeated(["a", "b", "a"])
+    ['a']
+    """
+    return [row for row, count in Counter(rows).items() if count > 1]
+
+
+# --- areas and their members ---
+
+
+def _check_hierarchy(usable: UsableFile) -> Iterator[Deviation]:
+    """Check levels and counts of areas against each other and against their members."""
+    read = [usable.column("area", name) for name in ("area", "level", "parent")]
+    columns = [column.tolist() for column in read if column is not None]
+    if len(columns) < len(read) or len({len(column) for column in columns}) > 1:
+        return
+    ids, levels, parents = columns
+    if not set(levels) <= set(layout.AREA_LEVELS):
+        return  # said where words are checked
+    level_of = dict(zip(ids, levels, strict=True))
+    yield from _check_parents(level_of, parents)
+    yield from _check_levels_of_agents(usable, level_of)
+    for table in ("agent", "bus"):
+        yield from _check_counts(usable, table, ids)
+
+
+def _check_parents(level_of: Mapping[str, str], parents: Sequence[str]) -> Iterator[Deviation]:
+    height = {level: number for number, level in enumerate(layout.AREA_LEVELS)}
+    wrong = [
+        area
+        for (area, level), parent in zip(level_of.items(), parents, strict=False)
+        if parent in level_of and height[level_of[parent]] <= height[level]
+    ]
+    if wrong:
+        path = layout.table_path("area", "parent")
+        found = f"areas of no higher level above {listed(wrong)}"
+        yield Deviation(DeviationKind.REFERENCE, path, found, "areas of a higher level, or none")
+
+
+def _check_levels_of_agents(usable: UsableFile, level_of: Mapping[str, str]) -> Iterator[Deviation]:
+    areas, levels = usable.column("agent", "area"), usable.column("agent", "level")
+    if areas is None or levels is None or areas.shape != levels.shape:
+        return
+    rows = [
+        row
+        for row, (area, level) in enumerate(zip(areas.tolist(), levels.tolist(), strict=True))
+        if level in layout.AREA_LEVELS and level_of.get(area, level) != level
+    ]
+    if rows:
+        path = layout.table_path("agent", "level")
+        found = f"another level than the area's at row {listed(rows)}"
+        yield Deviation(DeviationKind.VALUE, path, found, "the level of the agent's area")
+
+
+def _check_counts(usable: UsableFile, table: str, ids: Sequence[str]) -> Iterator[Deviation]:
+    told, areas = usable.column("area", f"n_{table}"), usable.column(table, "area")
+    if told is None or areas is None or told.shape != (len(ids),) or not set(areas) <= set(ids):
+        return
+    members = Counter(areas.tolist())
+    wrong = [row for row, area in enumerate(ids) if told[row] != members[area]]
+    if wrong:
+        row = wrong[0]
+        yield Deviation(
+            DeviationKind.VALUE,
+            layout.table_path("area", f"n_{table}"),
+            f"{told[row]} at row {listed(wrong)}",
+            f"{members[ids[row]]}, as {layout.table_path(table)} has",
+        )
