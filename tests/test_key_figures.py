@@ -128,6 +128,9 @@ class Run:
         }
     )
     bill: Mapping[str, Any] = field(default_factory=lambda: BILL)
+    receipts: Sequence[tuple[int, PostingKind, float, float]] = field(
+        default_factory=lambda: RECEIPTS
+    )
     step_s: int = HOUR_S
 
     def write(self, path: Path) -> Path:
@@ -136,14 +139,14 @@ class Run:
         header = RunHeader("run", "name: run\n", 1, START, slots, self.step_s)
         times = np.full(len(POSTINGS), START)
         payer, payee, amount = zip(*POSTINGS, strict=True)
-        agent, kind, energy, paid = zip(*RECEIPTS, strict=True)
+        agent, kind, energy, paid = zip(*self.receipts, strict=True)
         tables = {
             "bill": self.bill,
             "receipt": {
                 "agent": agent,
                 "kind": kind,
-                "level": [PostingLevel.NONE] * len(RECEIPTS),
-                "charge": [layout.NO_ROW] * len(RECEIPTS),
+                "level": [PostingLevel.NONE] * len(self.receipts),
+                "charge": [layout.NO_ROW] * len(self.receipts),
                 "energy": energy,
                 "amount": paid,
             },
@@ -349,6 +352,7 @@ BY_HAND: dict[str, dict[tuple[str, str], float]] = {
         ("price_mean", "MV1"): 0.2,
         ("price_band", "MV1"): 0.2,
         ("price_band", "LV2"): 0.0,
+        ("retail_price_band", "run"): 0.4 - 0.3,
         ("price_traded", "MV1"): 0.15,
         ("price_traded", "run"): (4 * 0.15 + 0.1) / 5,
         ("network_charge_on_trades", "cell"): 1.0,
@@ -370,6 +374,14 @@ BY_HAND: dict[str, dict[tuple[str, str], float]] = {
         # 8760 h a year over the 4 h of the run
         ("saving_per_agent", "run"): 2.5 / 4 * 2190,
         ("share_clearly_worse", "run"): 0.0,
+        # bills change by -1, 0, -0.5, -1 EUR; the mill gets money without trading too
+        ("relative_bill_change", "run"): 8.0 / 10.5 - 1.0,
+        ("bill_change_p10", "run"): -1.0,
+        ("bill_change_p50", "run"): -0.75,
+        ("bill_change_p90", "run"): -0.15,
+        ("relative_bill_change_p50", "run"): -0.2,
+        ("relative_bill_change_p90", "run"): -0.04,
+        ("relative_bill_change_p90", "household"): -0.02,
         # of three who buy the shop buys least
         ("low_consumers_relative_price", "run"): 0.25 / (3.75 / 13),
         ("effective_price", "ann"): 0.25,
@@ -421,6 +433,8 @@ def test_figures_are_those_worked_out_by_hand(village: Figures, family: str) -> 
         ("price_traded", "LV2"),
         ("effective_price", "mill"),
         ("mim", "farm"),
+        ("relative_bill_change", "farm"),
+        ("relative_bill_change_p50", "farm"),
         ("charge_recovery", "run"),
         ("stored_energy_end", "run"),
     ],
@@ -491,6 +505,16 @@ def test_a_run_adds_what_its_series_do_not_hold() -> None:
     assert figures["stored_energy_end", "run"] == 7.0
     with pytest.raises(ResultsError, match="figure_list"):
         figures_of_run(Run(), [Figure("stored_energy", 7.0, "kWh")])
+
+
+def test_prices_beyond_the_tariffs_widen_the_range_that_fairness_is_measured_in() -> None:
+    # Charges by power make a kWh of the shop cost 2.25 EUR, above the highest tariff of 0.4.
+    receipts = [*RECEIPTS, (2, NETWORK, 0.0, 4.0)]
+    tariffs = {"slot": {"retail_price": 0.4, "feed_in_price": 0.1}}
+    figures = figures_of_run(Run(series=tariffs, receipts=receipts))
+    spread = float(np.std([0.25, 0.35, 2.25]))
+    assert figures["qoe", "run"] == pytest.approx(1 - 2 * spread / (2.25 - 0.1))
+    assert 0.0 <= figures["qoe", "run"] <= 1.0
 
 
 def test_a_rounding_error_is_no_loss() -> None:

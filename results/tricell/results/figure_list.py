@@ -44,6 +44,8 @@ OVERALL = (
 """Figures whose mean is the figure `overall`."""
 
 ZHOU = "Zhou, Wu, Long 2018"
+PERCENTILES = (10, 50, 90)
+"""Percentiles of the participants' changes of bills."""
 
 
 @dataclass(frozen=True)
@@ -317,6 +319,14 @@ _MARKETS = (
         source="CEER 2020",
     ),
     FigureDefinition(
+        "retail_price_band",
+        "EUR/kWh",
+        (RUN,),
+        "strength of the price signal of the retail tariff",
+        "max retail_price - min retail_price",
+        source="CEER 2020",
+    ),
+    FigureDefinition(
         "price_traded",
         "EUR/kWh",
         GRIDS,
@@ -436,6 +446,41 @@ _BILLS = (
         "nobody is there",
         "Fina, Auer 2020",
     ),
+    FigureDefinition(
+        "relative_bill_change",
+        "1",
+        GROUPS,
+        "change of the bills in all against no trading; negative where trading pays",
+        "sum total / sum no_trading_total - 1",
+        "bills without trading are no cost in all",
+        "Simshauser 2016",
+    ),
+    *(
+        FigureDefinition(
+            f"bill_change_p{percent}",
+            "EUR",
+            GROUPS,
+            f"change of bills against no trading that {percent} % of the participants do not "
+            f"exceed",
+            f"percentile {percent} of total - no_trading_total",
+            "nobody is there",
+            "Simshauser 2016",
+        )
+        for percent in PERCENTILES
+    ),
+    *(
+        FigureDefinition(
+            f"relative_bill_change_p{percent}",
+            "1",
+            GROUPS,
+            f"the same in relation to the bill without trading, {percent} %",
+            f"percentile {percent} of total / no_trading_total - 1, of who has a bill above 0 "
+            f"without trading",
+            "nobody has a bill above 0 without trading",
+            "Simshauser 2016",
+        )
+        for percent in PERCENTILES
+    ),
     *(
         FigureDefinition(
             f"bill_share_{name}",
@@ -551,8 +596,8 @@ _FAIRNESS = (
         "1",
         GROUPS,
         "fairness of the effective prices",
-        "1 - 2 sigma / (H - L); sigma of the population, L = lowest feed-in price of the run, "
-        "H = highest retail price",
+        "1 - 2 sigma / (H - L); sigma of the population, L = lowest feed-in or effective price of "
+        "the run, H = highest retail or effective price",
         "nobody buys, or H <= L",
         "Hossfeld et al. 2017",
     ),
@@ -658,7 +703,11 @@ NOT_RECORDED: Mapping[str, str] = MappingProxyType(
         "spread, depth": "order books are not kept after clearing",
         "system strength": "short-circuit power is not computed",
         "messages, gas, latency": "communication is not simulated",
-        "LRIC, bill changes, cross-subsidy": "they compare designs: see a study's report",
+        "cross-subsidy; bill changes and peak reduction against another design; LRIC of avoided "
+        "or deferred reinforcement": "they compare designs: see a study's report",
+        "gap of the network operator": "a run knows no allowed cost; a study does",
+        "effective price of houses of 2 500, 3 500 and 5 000 kWh a year": "these houses are no "
+        "participants: a study bills them; effective_price is that of the participants",
     }
 )
 """Figures that a run's file does not know, and why."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tricell.results.figure_list import BILL_COMPONENTS
+from tricell.results.figure_list import BILL_COMPONENTS, PERCENTILES
 
 LOW_VOLTAGE_PEAK = "peak_low_voltage"
 LOW_VOLTAGE_REDUCTION = "peak_low_voltage_reduction"
@@ -58,6 +58,16 @@ FIGURE_NAMES: Mapping[str, str] = MappingProxyType(
         "energy_residual": "energy handed to the level above",
         "liquidity": "traded over offered energy",
         "price_mean": "mean price",
+        "relative_bill_change": "change of bills against no trading",
+        **{
+            f"bill_change_p{percent}": f"change of bills against no trading, {percent}th percentile"
+            for percent in PERCENTILES
+        },
+        **{
+            f"relative_bill_change_p{percent}": f"relative change of bills, {percent}th percentile"
+            for percent in PERCENTILES
+        },
+        "retail_price_band": "retail price signal (highest less lowest price)",
         "price_band": "price signal (highest less lowest price)",
         "price_traded": "mean price of trades",
         "optimal_gain": "gain in the joint optimum",
@@ -106,6 +116,8 @@ SHARES = (
     "value_tapping",
     "charge_recovery",
     "willingness",
+    "relative_bill_change",
+    *(f"relative_bill_change_p{percent}" for percent in PERCENTILES),
     *(f"bill_share_{name}" for name in BILL_COMPONENTS),
 )
 """Key figures that are shown in percent."""

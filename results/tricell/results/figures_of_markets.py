@@ -95,6 +95,8 @@ def slot_figures(slots: Mapping[str, Numbers], hours: float) -> Values:
     values: dict[str, float | None] = dict(figures)
     if "breach_kw" in slots:
         values["breach_energy"] = float(slots["breach_kw"].sum()) * hours
+    if "retail_price" in slots:
+        values["retail_price_band"] = kpis.price_band(slots["retail_price"])
     if "verdict" in slots:
         values["limits_met_share"] = kpis.share_of(slots["verdict"], LIMITS_MET)
     if "power_flow_method" in slots:

@@ -15,7 +15,7 @@ from tricell.results.charge_indicators import (
     lowest_quintile_burden,
     share_clearly_worse,
 )
-from tricell.results.figure_list import BILL_COMPONENTS
+from tricell.results.figure_list import BILL_COMPONENTS, PERCENTILES
 from tricell.results.figure_scopes import AGENT, RUN, Scope, Scopes
 from tricell.results.figures_of_energy import Values
 from tricell.results.reader import Results
@@ -61,7 +61,7 @@ def bill_figures(results: Results, scopes: Scopes, year_share: float) -> Values:
 
 
 def _losers(bills: pd.DataFrame, members: Mapping[Scope, Bools], year_share: float) -> Values:
-    """Say what trading saves a year, and who is clearly worse off by it."""
+    """Say what trading saves a year, how bills change, and who is clearly worse off by it."""
     pairs = bills[["no_trading_total", "total"]].to_numpy(dtype=np.float64)
     is_known = np.isfinite(pairs).all(axis=1)
     known = {scope: pairs[rows & is_known].T for scope, rows in members.items()}
@@ -74,6 +74,23 @@ def _losers(bills: pd.DataFrame, members: Mapping[Scope, Bools], year_share: flo
             scope: share_clearly_worse(bill, alone, year_share)
             for scope, (alone, bill) in known.items()
         },
+        "relative_bill_change": {
+            scope: kpis.relative_change(float(bill.sum()), float(alone.sum()))
+            for scope, (alone, bill) in known.items()
+        },
+        **_spread("bill_change", {s: bill - alone for s, (alone, bill) in known.items()}),
+        **_spread(
+            "relative_bill_change",
+            {s: bill[alone > 0.0] / alone[alone > 0.0] - 1.0 for s, (alone, bill) in known.items()},
+        ),
+    }
+
+
+def _spread(name: str, changes: Mapping[Scope, Floats]) -> Values:
+    """Give the percentiles of what changes for the members of each scope."""
+    return {
+        f"{name}_p{percent}": {s: kpis.percentile(of, percent) for s, of in changes.items()}
+        for percent in PERCENTILES
     }
 
 
@@ -102,7 +119,7 @@ def price_figures(
     ----------
     results : an open file.
     scopes : who belongs to what.
-    price_range : lowest and highest price that a kWh may have, EUR/kWh; None if unknown.
+    price_range : lowest and highest tariff, EUR/kWh; None if unknown.
     """
     if "receipt" not in results.tables or not scopes.agent:
         return {}
@@ -116,7 +133,7 @@ def price_figures(
         for scope, rows in members.items()
     }
     named = zip(scopes.agent, each, strict=True)
-    low, high = price_range or (0.0, 0.0)
+    low, high = _range(price_range, prices)
     return {
         "effective_price": effective | {Scope(AGENT, name): price for name, price in named},
         "low_consumers_relative_price": {
@@ -128,6 +145,14 @@ def price_figures(
         "qoe": {scope: kpis.quality_of_experience(x, low, high) for scope, x in known.items()},
         "mim": {scope: kpis.min_max_ratio(x) for scope, x in known.items()},
     }
+
+
+def _range(tariffs: tuple[float, float] | None, prices: Floats) -> tuple[float, float]:
+    """Give the range that unit prices have; beside the tariffs lie those of charges by power."""
+    known = prices[np.isfinite(prices)]
+    if tariffs is None:
+        return (0.0, 0.0)
+    return (float(known.min(initial=tariffs[0])), float(known.max(initial=tariffs[1])))
 
 
 def _paid_and_bought(receipts: pd.DataFrame, n_agent: int) -> tuple[Floats, Floats]:

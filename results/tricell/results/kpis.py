@@ -220,6 +220,29 @@ def saving(no_trading_bill_eur: ArrayLike, bill_eur: ArrayLike) -> Floats:
     return saved
 
 
+def relative_change(value: float, reference: float) -> float | None:
+    """Change over a reference, value / reference - 1; None unless that is above 0.
+
+    Examples
+    --------
+    >>> relative_change(110.0, 100.0), relative_change(1.0, 0.0)
+    (0.1, None)
+    """
+    return _ratio(value - reference, reference)
+
+
+def percentile(values: ArrayLike, percent: float) -> float | None:
+    """Percentile of the known values, between two of them linearly; None where none is known.
+
+    Examples
+    --------
+    >>> percentile([0.0, 10.0, float("nan")], 90.0)
+    9.0
+    """
+    known = _known(values)
+    return float(np.percentile(known, percent)) if known.size else None
+
+
 def jain(values: ArrayLike) -> float | None:
     """Jain's index of equality, (sum x)^2 / (n sum x^2); 1 if all are zero [2]_.
 
