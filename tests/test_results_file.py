@@ -453,7 +453,7 @@ def test_a_full_disk_is_said_and_the_days_before_stay_readable(tmp_path: Path) -
         tmp_path / "big.h5",
     )
     assert ended.returncode == 0, ended.stderr
-    assert "cannot be written: File too large; free some space" in ended.stdout
+    assert "cannot be written: File too large; raise the limit" in ended.stdout
     with open_results(tmp_path / "big.h5") as kept:
         assert kept.status == "failed"
         days = len(kept.frame("agent", "p_net")) / 96

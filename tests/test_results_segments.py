@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -608,6 +609,12 @@ def test_without_anything_there_is_nothing_to_resume(tmp_path: Path) -> None:
         SavedRun.open(tmp_path / "run.h5")
 
 
+def test_what_is_no_results_file_cannot_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / "run.h5").write_text("a letter")
+    with pytest.raises(ResultsError, match=r"run\.h5 is no results file"):
+        SavedRun.open(tmp_path / "run.h5")
+
+
 def test_without_its_folder_a_failed_run_cannot_go_on(tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
     with ResultsWriter(path, header(), ENTITIES) as writer:
@@ -673,7 +680,7 @@ def test_nobody_else_may_write_or_resume_a_run_that_goes_on(tmp_path: Path) -> N
 
 
 def test_a_stopped_run_is_not_overwritten_without_force(going_on: Path) -> None:
-    with pytest.raises(ResultsError, match=r"go on with `tricell run --resume .*ü\.h5`, replace"):
+    with pytest.raises(ResultsError, match=r"go on with `tricell run --resume .*ü\.h5'`, replace"):
         ResultsWriter(going_on, header(), ENTITIES)
     with ResultsWriter(going_on, header(2), ENTITIES, force=True) as writer:
         feed(writer, 0, 2)
@@ -804,8 +811,9 @@ def test_a_disk_too_full_to_join_the_segments_keeps_all_that_was_computed(tmp_pa
     ended = run_python(LIMITED, path, 15_000_000)
     assert ended.returncode == 0, ended.stderr
     assert (
-        f"big.h5.part cannot be written: File too large; free some space and go on with "
-        f"`tricell run --resume {path}`" in ended.stdout
+        f"big.h5.part cannot be written: File too large; raise the limit on the size of a file "
+        f"(`ulimit -f`; or of this kind of disk) and go on with `tricell run --resume {path}`"
+        in ended.stdout
     )
     assert f"what was saved can be read in {master_path(path)}" in ended.stdout
     assert not path.exists()
@@ -820,6 +828,22 @@ def test_a_disk_too_full_to_join_the_segments_keeps_all_that_was_computed(tmp_pa
         contents(path)["timeseries/agent/p_net"]
         == (contents(tmp_path / "whole.h5")["timeseries/agent/p_net"])
     )
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_no_run_to_go_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tricell.results.writer.write_master", is_full)
+    path = tmp_path / "run.h5"
+    with pytest.raises(ResultsError, match=r"free some space and start the run again"):
+        ResultsWriter(path, header(), ENTITIES).begin()
+    monkeypatch.undo()
+    monkeypatch.setattr(layout, "ROWS_PER_CHUNK", DAY)
+    whole_run(path)
+    assert not part_path(path).exists()
 
 
 @pytest.fixture

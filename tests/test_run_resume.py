@@ -29,6 +29,7 @@ from tricell.results import open_results, writer
 from tricell.results.run_folder import part_path
 from tricell.scenarios import resumption, runner
 from tricell.scenarios.resumption import resume_run
+from tricell.scenarios.run_command import _resume
 from tricell.scenarios.run_identity import computed_with
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, as_yaml, from_yaml, load_scenario
@@ -366,9 +367,10 @@ def test_a_run_of_another_version_is_not_resumed(
     monkeypatch.setattr(
         resumption,
         "computed_with",
-        lambda scenario: {**computed_with(scenario), "highspy": "0.0.1"},
+        lambda scenario: {**computed_with(scenario), "highspy": "0.0.1", "source": "abc"},
     )
-    with pytest.raises(ResultsError, match=r"highspy: .*, now 0\.0\.1.*--force"):
+    changes = r"highspy: .*, now 0\.0\.1; tricell's own source has changed\..*--force"
+    with pytest.raises(ResultsError, match=changes):
         resume_run(output)
     assert sorted(part_path(output).iterdir()) == before
 
@@ -404,7 +406,7 @@ def test_a_run_asked_to_end_goes_on_by_the_command_that_it_names(tmp_path: Path)
     _, told = started.communicate(timeout=LIMIT_S)
     assert started.returncode == 130, told
     assert "Traceback" not in told
-    assert "goes on from the last checkpoint" in " ".join(told.split())
+    assert "`tricell run --resume 'my run.h5'` goes on from the last" in " ".join(told.split())
     again = tricell("run", "--resume", "my run.h5", "--quiet", cwd=tmp_path)
     answer, told = again.communicate(timeout=LIMIT_S)
     assert (again.returncode, answer) == (0, "my run.h5\n"), told
@@ -415,6 +417,12 @@ def test_a_run_asked_to_end_goes_on_by_the_command_that_it_names(tmp_path: Path)
     _, told = complete.communicate(timeout=LIMIT_S)
     assert complete.returncode == 2
     assert "is complete, there is nothing to resume" in " ".join(told.split())
+
+
+def test_a_stopped_run_is_found_without_the_ending_of_its_name(tmp_path: Path) -> None:
+    part_path(tmp_path / "week.h5").mkdir()
+    with pytest.raises(ResultsError, match=r"did you mean .*week\.h5\?"):
+        _resume(tmp_path / "week", quiet=True)
 
 
 def test_options_of_a_run_are_refused_beside_resume(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
@@ -78,7 +79,7 @@ def check_output(path: Path | str, *, force: bool = False) -> None:
     if folder.holds_a_run:
         raise ResultsError(
             f"{folder.path} holds a run that was stopped; go on with "
-            f"`tricell run --resume {target}`, replace it with --force or choose another output"
+            f"`{resume_command(target)}`, replace it with --force or choose another output"
         )
     if folder.path.is_file():
         raise ResultsError(
@@ -89,6 +90,17 @@ def check_output(path: Path | str, *, force: bool = False) -> None:
         raise ResultsError(
             f"{target} exists and is not overwritten; choose another output or use --force"
         )
+
+
+def resume_command(path: Path) -> str:
+    """Give what to type in a shell to go on with the run of a results file.
+
+    Examples
+    --------
+    >>> resume_command(Path("my week.h5"))
+    "tricell run --resume 'my week.h5'"
+    """
+    return f"tricell run --resume {shlex.quote(str(path))}"
 
 
 class RunFolder:
@@ -249,8 +261,10 @@ def clear_file_errors(path: Path, then: str) -> Iterator[None]:
 
 
 def _cure(code: int | None) -> str:
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if code in (errno.ENOSPC, errno.EDQUOT):
         return "free some space"
+    if code == errno.EFBIG:
+        return "raise the limit on the size of a file (`ulimit -f`; or of this kind of disk)"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "mend the permissions"
     if code in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):

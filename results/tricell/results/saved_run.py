@@ -132,9 +132,14 @@ def _nothing_to_resume(folder: RunFolder) -> ResultsError:
             f"{path}: there is neither this file nor a stopped run of it in {folder.path}; "
             f"start the run without --resume"
         )
-    status, _ = _status_of(path)
+    status, run_id = _status_of(path)
     if status == "complete":
         return _is_complete(path)
+    if not run_id:
+        return ResultsError(
+            f"{path} is no results file, and there is no stopped run of it in {folder.path}; "
+            f"name the file that the run was to write"
+        )
     return ResultsError(
         f"{path}: the folder {folder.path} with the checkpoints of this run is missing; put it "
         f"back beside the file, or run the scenario again with --force"

@@ -40,6 +40,7 @@ from tricell.results.run_folder import (
     clear_file_errors,
     part_path,
     publish,
+    resume_command,
     sync,
     sync_folder,
     unfinished,
@@ -222,7 +223,8 @@ class ResultsWriter:
             check_output(self.path, force=self._force)
             self._folder.create()
         self._is_open = True
-        with self._clear_file_errors():
+        begins = clear_file_errors(self.part_path, "start the run again")
+        with begins if self._saved is None else self._clear_file_errors():
             self._write_header()
             self._write_master()
             if self._saved is not None:
@@ -562,7 +564,7 @@ class ResultsWriter:
     def _clear_file_errors(self, path: Path | None = None) -> AbstractContextManager[None]:
         return clear_file_errors(
             path or self.part_path,
-            f"go on with `tricell run --resume {self.path}`; what was saved can be read in "
+            f"go on with `{resume_command(self.path)}`; what was saved can be read in "
             f"{self._folder.master}",
         )
 

@@ -11,7 +11,7 @@ from tricell.errors import ResultsError
 from tricell.results.saved_run import SavedRun
 from tricell.results.writer import ResultsWriter
 from tricell.scenarios.results_sink import ResultsSink, entity_tables
-from tricell.scenarios.run_identity import computed_with
+from tricell.scenarios.run_identity import SOURCE, computed_with
 from tricell.scenarios.runner import Progress, RunOutcome, carry_out, run_scenario
 from tricell.scenarios.scenario_file import from_yaml
 from tricell.scenarios.schema import Scenario
@@ -77,7 +77,7 @@ def _require_same(saved: SavedRun, scenario: Scenario) -> None:
     changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     if not changed:
         return
-    told = [f"{name}: {_told(before.get(name))}, now {_told(now.get(name))}" for name in changed]
+    told = [_what_changed(name, before.get(name), now.get(name)) for name in changed]
     more = f" and {len(told) - CHANGES_SHOWN} more" if len(told) > CHANGES_SHOWN else ""
     commit = saved.header.provenance.get("git_commit") or "unknown"
     raise ResultsError(
@@ -87,5 +87,12 @@ def _require_same(saved: SavedRun, scenario: Scenario) -> None:
     )
 
 
-def _told(value: str | None) -> str:
-    return "nothing" if value is None else value[:12]
+def _what_changed(name: str, before: str | None, now: str | None) -> str:
+    """Say what is different: versions as they are, of files and source only that they changed."""
+    if now is None:
+        return f"{name} is missing"
+    if name == SOURCE:
+        return "tricell's own source has changed"
+    if Path(name).is_absolute() and before is not None:
+        return f"{name} has changed"
+    return f"{name}: {before or 'nothing'}, now {now}"

@@ -130,8 +130,11 @@ def _run(scenario: Scenario, output: Path, force: bool, progress: Progress) -> R
 
 
 def _resume(file: Path, quiet: bool) -> None:
-    if not file.suffix and file.with_suffix(".h5").exists():
-        raise ResultsError(f"{file}: no such file; did you mean {file.with_suffix('.h5')}?")
+    from tricell.results.run_folder import part_path
+
+    meant = file.with_suffix(".h5")
+    if not file.suffix and (meant.exists() or part_path(meant).is_dir()):
+        raise ResultsError(f"{file}: no such file; did you mean {meant}?")
 
     def go_on(progress: Progress) -> RunOutcome:
         from tricell.scenarios.resumption import resume_run

@@ -26,6 +26,8 @@ ROOMS = ("grid_models", "markets", "simulators", "scenarios")
 """Rooms of tricell whose source decides what a run gives."""
 NOT_IN_A_RUN = ("study_", "command_line", "screen", "preview", "results_sink", "shipped")
 """Beginnings of the names of files that no run goes through."""
+SOURCE = "source"
+"""Under this name stands the hash of tricell's own source."""
 COMMAND_ENDING = "_command"
 """Ending of the names of files that no run goes through either."""
 
@@ -57,7 +59,7 @@ def surroundings() -> dict[str, str]:
     origins = {charge.origin for charge in known_charges().values()}
     origins |= {mechanism.origin for mechanism in known_mechanisms().values()}
     packages = sorted({*PACKAGES, *origins})
-    return {name: package_version(name) for name in packages} | {"source": _source_hash()}
+    return {name: package_version(name) for name in packages} | {SOURCE: _source_hash()}
 
 
 def _files(scenario: Scenario) -> Iterator[Path]:

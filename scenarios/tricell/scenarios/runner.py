@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 from tricell.errors import SimulatorError, TricellError
 from tricell.markets.compiled_program import HIGHS_OPTIONS
-from tricell.results.run_folder import RunFolder, check_output
+from tricell.results.run_folder import RunFolder, check_output, resume_command
 from tricell.results.run_header import RunHeader
 from tricell.results.writer import ResultsWriter
 from tricell.scenarios.co_simulation import CoSimulation, start_co_simulation
@@ -251,7 +250,7 @@ def _what_is_left(sink: ResultsSink, co_simulation: CoSimulation) -> str:
         if co_simulation.strangers
         else "goes on from the last checkpoint"
     )
-    return f"{left}; `tricell run --resume {shlex.quote(str(output))}` {then}."
+    return f"{left}; `{resume_command(output)}` {then}."
 
 
 def _fill_timings(
