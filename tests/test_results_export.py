@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
-from tests.golden_file import unpacked_golden
+from tests.golden_file import unpacked_golden, write_running
 from typer.testing import CliRunner
 
 from tricell.results import layout, open_results
@@ -320,6 +320,22 @@ def test_an_export_that_fails_half_way_leaves_no_file(
     monkeypatch.setattr("pyarrow.csv.write_csv", full)
     assert "cannot be written: No space left on device" in refused(good, "--table", "bill")
     assert not list(Path.cwd().iterdir())
+
+
+def test_of_a_run_that_goes_on_rows_of_tables_to_come_have_no_ids_yet(good: Path) -> None:
+    write_running(good, Path("week.h5"))
+    with open_results("week.h5") as running:
+        assert "charge" not in running.tables
+    done, whole = pd.read_csv(exported(Path("week.h5"), "-t", "posting")), posting_of(good)
+    assert 0 < len(done) < len(whole)
+    assert (done["charge"] >= 0).any()
+    assert done["charge_id"].isna().all()
+    columns = [name for name in done if name != "charge_id"]
+    pd.testing.assert_frame_equal(done[columns], whole[columns].iloc[: len(done)])
+
+
+def posting_of(good: Path) -> pd.DataFrame:
+    return pd.read_csv(exported(good, "-t", "posting", "-o", "whole.csv"))
 
 
 def test_what_there_is_to_export_is_listed(good: Path) -> None:

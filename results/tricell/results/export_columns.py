@@ -34,6 +34,10 @@ class ColumnEncoder:
         self._ids = {
             variable.name: _ids(results, variable) for variable in variables if _is_row(variable)
         }
+        # Tables that are made at the end of a run are not there while it goes on.
+        self._has_ids = {
+            variable.name for variable in variables if variable.points_to in results.tables
+        }
         fields = [field for variable in variables for field in _fields(variable)]
         self.schema = pa.schema(fields)
 
@@ -53,13 +57,14 @@ class ColumnEncoder:
         places = np.where((rows >= 0) & (rows < count), rows, -1)
         for number, value in enumerate(outside):
             places[rows == value] = count + number
-        if (places < 0).any():
+        if (places < 0).any() and variable.name in self._has_ids:
             raise ResultsError(
                 f"{self._path}: {variable.name} points at row {int(rows[places < 0][0])} of "
                 f"tables/{variable.points_to}, which has {count}; `tricell validate` lists all "
                 f"that deviates"
             )
-        return pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), names)
+        indices = pa.array(places, pa.int32(), mask=places < 0)
+        return pa.DictionaryArray.from_arrays(indices, names)
 
 
 def variable_of(known: layout.Variable | None, name: str, values: Any) -> layout.Variable:
