@@ -101,6 +101,15 @@ def test_drawn_vehicles_can_meet_all_their_needs() -> None:
     assert 0 < fleet.vehicles.gives_back.mean() < 1
 
 
+def test_vehicles_that_came_home_the_night_before_are_plugged_in_when_a_run_starts() -> None:
+    windows = draw_windows(draw_vehicles(owners_of(*range(400)), 1), WEEK, 1).windows
+    before = windows.arrive_slot == 0
+    assert before.mean() * len(windows) / 400 == pytest.approx(0.477, abs=0.08)
+    # they leave on the first morning, between 5 and 9 o'clock
+    assert (windows.depart_slot[before] >= 20).all()
+    assert (windows.depart_slot[before] <= 36).all()
+
+
 def test_the_shares_and_kinds_of_a_population_can_be_changed() -> None:
     only_large = replace(HOME_VEHICLES, charger_kw=Choice((22.0,), (1.0,), "kW", ASSUMED))
     assert (draw_vehicles(owners_of(*range(20)), 1, only_large).charger_kw == 22.0).all()
@@ -117,6 +126,9 @@ def test_drawn_heat_pumps_keep_their_houses_warm_at_the_design_temperature() -> 
     cop = coefficient_of_performance(pumps, outdoor)
     run = run_by_hysteresis(fleet, building_conditions(fleet, cop, outdoor, np.array(0.0)))
     assert run.discomfort_kh.max() <= 1e-9
+    # ISO 13790: from 110 to 260 kJ/(m2 K), 30.6 to 72.2 Wh, on 60 to 250 m2
+    assert (buildings.capacity_kwh_per_k >= 60 * 0.0305).all()
+    assert (buildings.capacity_kwh_per_k <= 250 * 0.0723).all()
     # at the top of the band the rated power just covers the loss
     top = (buildings.comfort_high_c + 12) / buildings.resistance_k_per_kw
     assert pumps.rated_kw * cop[0] == pytest.approx(top)

@@ -25,7 +25,6 @@ from tricell.simulators.electric_vehicles import (
     first_state,
     power_band,
     run_vehicles,
-    stored_gain_kwh,
 )
 
 Floats = NDArray[np.float64]
@@ -116,7 +115,10 @@ def rules(fleet: VehicleFleet, seed: int) -> dict[str, VehicleRule]:
 
 def balance_kwh(fleet: VehicleFleet, run: VehicleRun) -> Floats:
     """Return what of each vehicle's energy is not accounted for, kWh."""
-    gained = stored_gain_kwh(fleet, run.power_kw).sum(axis=0)
+    vehicles = fleet.vehicles
+    charged = np.where(run.power_kw > 0, run.power_kw, 0) * HOURS * vehicles.charge_efficiency
+    given_back = np.where(run.power_kw < 0, run.power_kw, 0) * HOURS / vehicles.discharge_efficiency
+    gained = charged.sum(axis=0) + given_back.sum(axis=0)
     kept = run.stored_kwh[-1] - fleet.vehicles.target_kwh
     return np.asarray(kept - gained + run.driven_kwh.sum(axis=0) - run.missed_kwh.sum(axis=0))
 
