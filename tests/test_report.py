@@ -295,6 +295,20 @@ def test_labels_of_the_hierarchy_can_be_read_on_their_colour(data: RunData) -> N
             assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG 2.2, 1.4.3, level AA
 
 
+def test_blocks_without_a_figure_are_white_and_said_to_be(data: RunData) -> None:
+    part = hierarchy(data)
+    assert part.figure is not None
+    assert part.control is not None
+    names = [option.split(",")[0] for option in part.control.options]
+    update: Any = part.control.updates[names.index("bought from peers")][0]
+    (marker,) = update["marker"]
+    row = list(part.figure.data[0].ids).index("agent:MV1 plant")
+    # A gap would be drawn in plotly's dark grey, as if it were a low value.
+    assert marker["colors"][row] == "#FFFFFF"
+    assert None not in marker["colors"]
+    assert "White blocks have no such figure." in part.caption
+
+
 # ---- the grid
 
 

@@ -277,6 +277,39 @@ def test_an_address_with_an_area_opens_that_area(browser: Browser, report: Path)
     page.context.close()
 
 
+def test_the_back_button_leads_to_the_area_chosen_before(page: Page) -> None:
+    area, _ = first_microgrid(page)
+    page.get_by_label("Area", exact=True).select_option(area)
+    assert f"area={area}" in page.url
+    page.go_back()
+    page.wait_for_function("document.getElementById('area').value === ''")
+    page.go_forward()
+    page.wait_for_function("area => document.getElementById('area').value === area", arg=area)
+
+
+def test_a_figure_that_cannot_follow_the_area_says_that_it_shows_all(page: Page) -> None:
+    draw(page, "savings")
+    area, _ = first_microgrid(page)
+    page.get_by_label("Area", exact=True).select_option(area)
+    note = page.locator("#part-savings .about-area")
+    assert "All areas are shown here" in note.inner_text()
+    page.get_by_label("Area", exact=True).select_option("")
+    assert note.is_hidden()
+
+
+def test_names_of_flows_are_short_on_a_narrow_screen(browser: Browser, report: Path) -> None:
+    names = []
+    for width in (WIDE, NARROW):
+        page, witness = opened(browser, report, width)
+        draw(page, "energy_flows")
+        names.append(page.locator('[data-part="energy_flows"] .node-label').all_text_contents())
+        assert witness.complaints == []
+        page.context.close()
+    assert sum(map(len, names[1])) < 0.7 * sum(map(len, names[0]))
+    assert "bought outside" in names[0]
+    assert "bought" in names[1]
+
+
 # --- the slider of the grid ---
 
 

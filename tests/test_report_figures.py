@@ -326,6 +326,21 @@ def test_a_run_of_any_length_gives_every_part(tmp_path: Path, small: RunData) ->
             )
 
 
+def test_a_run_of_one_slot_shows_its_prices_as_points_in_an_hour_that_people_know(
+    tmp_path: Path,
+) -> None:
+    with open_results(write_run(tmp_path / "one.h5", 1)) as results:
+        parts = all_parts(results)
+    prices = parts["prices"].figure
+    assert prices is not None
+    assert {trace.mode for trace in prices.data} == {"markers"}
+    first, last = (pd.Timestamp(end) for end in prices.layout.xaxis.range)
+    assert last - first == pd.Timedelta(minutes=30)
+    voltages = parts["voltage_heat_map"].figure
+    assert voltages is not None
+    assert voltages.data[0].dx == 15 * 60 * 1000
+
+
 def test_a_failed_run_says_that_bills_are_made_at_the_end(tmp_path: Path) -> None:
     with open_results(write_run(tmp_path / "failed.h5", status="failed")) as results:
         parts = all_parts(results)

@@ -71,8 +71,16 @@ def _part_of(layout: Mapping[str, object], name: str) -> Mapping[str, object]:
     return part
 
 
-def time_steps(times: pd.DatetimeIndex) -> Mapping[str, object]:
-    """Return the places of values in time for a trace: start and step where they are even."""
+def time_steps(times: pd.DatetimeIndex, hours: float = 0.0) -> Mapping[str, object]:
+    """Return the places of values in time for a trace: start and step where they are even.
+
+    Parameters
+    ----------
+    times : starts of the values.
+    hours : how long each lasts; a single value is as wide as that.
+    """
+    if len(times) == 1 and hours:
+        return {"x0": times[0].isoformat(), "dx": round(hours * 3_600_000)}
     if len(times) > 1:
         steps = np.diff(times.to_numpy()).astype("timedelta64[s]").astype(np.int64)
         if (steps == steps[0]).all():

@@ -175,7 +175,8 @@ def _savings_caption(table: pd.DataFrame) -> str:
     worse = table[saving < -SAME_EUR]
     total, before = float(saving.sum()), float(table["no_trading_total"].sum())
     verb = "save" if total >= 0.0 else "lose"
-    share = f", {percent(abs(total) / before)} of what they would pay" if abs(total) <= before else ""
+    meaningful = before > SAME_EUR and abs(total) <= before
+    share = f", {percent(abs(total) / before)} of what they would pay" if meaningful else ""
     text = f"All {counted(len(table), 'agent')} together {verb} {euros(abs(total))}{share}."
     text += f" The median is {euros(float(saving.median()))}."
     if worse.empty:

@@ -73,8 +73,24 @@ def prices(data: RunData) -> Part:
         figure.update_yaxes(title_text="EUR/kWh", row=2)
     figure.update_xaxes(title_text=data.time_title, row=1)
     figure.update_yaxes(title_text="EUR/kWh", row=1)
+    if len(data.times) == 1:
+        _show_points(figure, data)
     notes = _keep_to_usual(figure, data, levels)
     return Part(key, title, _prices_caption(data, levels), figure, notes=notes)
+
+
+def _show_points(figure: Figure, data: RunData) -> None:
+    """Draw points where there is one value only, of which a line would show nothing."""
+    start = data.times[0]
+    around = pd.Timedelta(hours=data.bucket_hours)
+    symbols = dict(zip(look.PLOTLY_DASHES, look.PLOTLY_MARKERS, strict=False))
+    figure.update_traces(mode="markers", marker={"size": 9})
+    figure.for_each_trace(
+        lambda trace: trace.update(
+            marker={"color": trace.line.color, "symbol": symbols[trace.line.dash or "solid"]}
+        )
+    )
+    figure.update_xaxes(range=[(start - around).isoformat(), (start + around).isoformat()])
 
 
 def _priced_levels(data: RunData) -> list[str]:
@@ -86,7 +102,7 @@ def _priced_levels(data: RunData) -> list[str]:
 
 
 def _draw_prices(figure: Figure, data: RunData, levels: Sequence[str]) -> None:
-    steps = time_steps(data.times)
+    steps = time_steps(data.times, data.bucket_hours)
     width = 2.0 if data.slots_per_bucket == 1 else 1.4
     for level in levels:
         values, colour = data.bucketed(level, "price"), look.LEVEL_COLOURS[level]
@@ -336,7 +352,7 @@ def _area_price_map(data: RunData, key: str, title: str, levels: Sequence[str]) 
         Heatmap(
             z=small(values[kept]),
             y=areas[kept],
-            **time_steps(data.times),
+            **time_steps(data.times, data.bucket_hours),
             coloraxis="coloraxis",
             hoverongaps=False,
             ygap=1,

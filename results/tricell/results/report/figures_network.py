@@ -245,7 +245,7 @@ def _voltage_map(data: RunData, shown: AreaVoltages, values: Values) -> Heatmap:
         z=small(toward_limit(values, shown.limit_low, shown.limit_high)),
         customdata=small(values),
         y=list(shown.areas),
-        **time_steps(data.times),
+        **time_steps(data.times, data.bucket_hours),
         coloraxis="coloraxis",
         hoverongaps=False,
         ygap=1,

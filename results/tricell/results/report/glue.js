@@ -84,7 +84,9 @@
     return data;
   }
 
-  function shortened({ node, link }) {
+  function shortened(trace) {
+    const { node, link } = trace;
+    trace.textfont = { size: 11 };
     node.pad = 18;
     [node.label, node.customdata] = [node.customdata, node.label];
     node.hovertemplate = node.hovertemplate.replace("%{label}", "%{customdata}");
@@ -119,7 +121,10 @@
     if (key === "grid_map" && grid) return grid.show(true);
     const about = div.data.map((trace) => trace.meta && trace.meta.area);
     const marked = about.filter((area) => area !== undefined && area !== null);
-    if (!marked.length) return undefined;
+    if (!marked.length) {
+      tell(key, state.area ? `All areas are shown here, not ${areas.names[state.area]} alone.` : "");
+      return undefined;
+    }
     const some = marked.some(isInside);
     const originals = contentOf(key).data;
     const visible = about.map((area, row) =>

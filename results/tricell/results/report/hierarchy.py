@@ -19,8 +19,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 ALL = "all:"
 """Id of the node that holds all, where no single area does."""
-UNDEFINED = "#F2F2F2"
-_BORDER = {"width": 1, "color": "white"}
+UNDEFINED = "#FFFFFF"
+_BORDER = {"width": 1, "color": look.PALE}
 """Blocks of one colour can still be told apart."""
 LEVELS_SHOWN = 3
 """So many levels of the map are shown at a time; a click goes deeper."""
@@ -116,7 +116,7 @@ def hierarchy(data: RunData) -> Part:
         caption="Each block is an area, as large as it has customers; in it lie the areas that it "
         "feeds and its own customers by class. Click a block to go into it, down to the single "
         "customer, and the path above to go back. The whole page then shows that area where it "
-        "can.",
+        "can. White blocks have no such figure.",
         figure=figure,
         control=_control(measures),
         extra={
@@ -302,7 +302,7 @@ def _look(measure: Measure) -> dict[str, object]:
     ]
     return {
         "marker": {
-            "colors": [rounded(value) for value in values],
+            "colors": [UNDEFINED if value is None else value for value in map(rounded, values)],
             "colorscale": [list(each) for each in measure.scale],
             "cmin": low,
             "cmax": high,

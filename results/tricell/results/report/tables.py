@@ -247,7 +247,7 @@ def _draw_strip(figure: Figure, data: RunData) -> None:
         Heatmap(
             z=[codes.tolist()],
             y=[""],
-            **time_steps(data.times),
+            **time_steps(data.times, data.bucket_hours),
             zmin=-0.5,
             zmax=len(words) - 0.5,
             colorscale=scale,
@@ -278,7 +278,7 @@ def _draw_shares(figure: Figure, data: RunData) -> None:
         figure.add_trace(
             Bar(
                 y=small(share),
-                **time_steps(data.times),
+                **time_steps(data.times, data.bucket_hours),
                 name=look.VERDICT_NAMES[word],
                 marker={"color": look.VERDICT_COLOURS[word], "line": {"width": 0}},
                 width=data.bucket_hours * 3_600_000,
@@ -301,7 +301,7 @@ def _draw_reclearings(figure: Figure, data: RunData, sums: NDArray[np.int64]) ->
     figure.add_trace(
         Bar(
             y=sums.astype(np.int32),
-            **time_steps(data.times),
+            **time_steps(data.times, data.bucket_hours),
             marker={
                 "color": look.VERDICT_COLOURS["limits_met_by_reclearing"],
                 "line": {"width": 0},
