@@ -26,6 +26,7 @@ from hypothesis.extra import numpy as st_numpy
 
 from tricell.errors import ResultsError
 from tricell.results import layout
+from tricell.results.reader import OTHER_OPEN_FILES, open_results
 from tricell.results.run_folder import LOCK, check_output, master_path, part_path
 from tricell.results.run_header import RunHeader, header_as_json, header_from_json
 from tricell.results.saved_memory import pack_memory, read_memory, write_memory
@@ -527,6 +528,29 @@ def test_a_run_that_goes_on_can_be_read_from_the_first_moment(tmp_path: Path) ->
         assert file["tables/agent/agent"].asstr()[:].tolist() == HOMES
         assert file.attrs["run_status"] == "running"
     writer.abandon()
+
+
+def test_a_run_with_more_segments_than_a_process_may_open_is_not_read_with_gaps(
+    going_on: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments = len(list(part_path(going_on).glob("slots-*")))
+    allowed = segments + OTHER_OPEN_FILES
+    monkeypatch.setattr("tricell.results.reader.open_files_allowed", lambda: allowed - 1)
+    with open_results(going_on) as results:
+        with pytest.raises(ResultsError, match=rf"{segments} segments so far.*ulimit -n"):
+            results.frame("agent", "p_net")
+        monkeypatch.setattr("tricell.results.reader.open_files_allowed", lambda: allowed)
+        assert results.frame("agent", "p_net").notna().all(axis=None)
+
+
+def test_a_run_that_ends_while_it_is_read_is_gone_and_not_damaged(going_on: Path) -> None:
+    def read_what_is_no_longer_there() -> None:
+        with open_results(going_on) as results, results.reading("timeseries"):
+            shutil.rmtree(part_path(going_on))
+            raise OSError("unable to open a segment")
+
+    with pytest.raises(ResultsError, match="is gone: its run has ended"):
+        read_what_is_no_longer_there()
 
 
 def test_a_stopped_run_may_be_moved(going_on: Path, expected: Contents) -> None:

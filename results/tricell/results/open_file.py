@@ -58,6 +58,10 @@ class OpenFile:
         """Close the file."""
         self._file.close()
 
+    def is_gone(self) -> ResultsError:
+        """Give the error for a file that was removed while it was open."""
+        return ResultsError(f"{self.path} is gone: its run has ended; open it again")
+
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
         """Turn what goes wrong inside the block into an error that names the file and the part.
@@ -65,7 +69,7 @@ class OpenFile:
         Raises
         ------
         ResultsError
-            If the part cannot be read, or if the file was closed.
+            If the part cannot be read, if the file was closed, or if it is gone.
         """
         try:
             yield
@@ -74,6 +78,8 @@ class OpenFile:
                 raise ResultsError(
                     f"{self.path} is closed; read {what} before the end of the `with` block"
                 ) from error
+            if not self.path.exists():
+                raise self.is_gone() from error
             raise ResultsError(
                 f"{self.path}: {what} is damaged and cannot be read; {WHAT_TO_DO}. "
                 f"Found: {_one_line(error)}"

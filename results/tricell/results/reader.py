@@ -45,6 +45,8 @@ Instant: TypeAlias = str | np.datetime64 | pd.Timestamp
 
 ROWS_PER_BLOCK = 30 * layout.ROWS_PER_CHUNK
 TABLE_ROWS_PER_BLOCK = 1 << 18
+OTHER_OPEN_FILES = 64
+"""Files that a process may have open beside the segments of a run."""
 PART_SUFFIX = part_path("run.h5").suffix
 KNOWN_VERSION = tuple(int(number) for number in layout.SCHEMA_VERSION.split(".")[:2])
 
@@ -75,6 +77,16 @@ def open_results(path: Path | str) -> Results:
     except BaseException:
         file.close()
         raise
+
+
+def open_files_allowed() -> float:
+    """Give the number of files that this process may have open; infinite where nobody says."""
+    try:
+        import resource  # noqa: PLC0415 (Windows has none)
+    except ImportError:
+        return np.inf
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return np.inf if allowed == resource.RLIM_INFINITY else allowed
 
 
 def run_file(path: Path) -> Path:
@@ -375,7 +387,8 @@ class Results(OpenFile):
     def _read(self, dataset: h5py.Dataset, key: Any) -> NDArray[Any]:
         """Read a part of a dataset; where the run goes on, only if all its segments are there.
 
-        HDF5 itself gives gaps for a segment that is missing or damaged, and says nothing.
+        HDF5 itself gives gaps for a segment that is missing or damaged, or that the process may
+        not open beside the others, and says nothing.
         """
         if not (self._file and dataset.is_virtual):
             return super()._read(dataset, key)
@@ -384,10 +397,20 @@ class Results(OpenFile):
         for name in sorted(names - self._segments_seen):
             open_hdf5(self.path.parent / name, locking=False).close()
             self._segments_seen.add(name)
+        self._require_open_files(len(self._segments_seen))
         values = super()._read(dataset, key)
         if not self.path.exists():
-            raise ResultsError(f"{self.path.parent} is gone: its run has ended; open it again")
+            raise self.is_gone()
         return values
+
+    def _require_open_files(self, segments: int) -> None:
+        allowed = open_files_allowed()
+        if segments + OTHER_OPEN_FILES > allowed:
+            raise ResultsError(
+                f"{self.path}: the run has {segments} segments so far, and this process may have "
+                f"{allowed:.0f} files open; read it when the run has ended, or raise the limit, "
+                f"e.g. with `ulimit -n {2 * (segments + OTHER_OPEN_FILES)}`"
+            )
 
     def _text(self, name: str) -> str:
         path = layout.meta_path(name)
@@ -397,6 +420,11 @@ class Results(OpenFile):
         return str(self._read(dataset, ()))
 
     def _group(self, name: str) -> Mapping[str, h5py.Dataset]:
+        if not self.groups and self.status == "running":
+            raise ResultsError(
+                f"{self.path}: the run has no slot on the disk yet; try again after its first "
+                f"checkpoint"
+            )
         if name not in self.groups:
             raise ResultsError(
                 f"{self.path} has no time series of {name!r}; it has: {', '.join(self.groups)}"

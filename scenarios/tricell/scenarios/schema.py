@@ -378,8 +378,8 @@ class Output(Section):
     compression_level: Annotated[int, Field(ge=1, le=9)] = 4
     """gzip level of the HDF5 data, 1 fast to 9 small (4)."""
     checkpoint_s: Annotated[float, Field(ge=0.0)] = 10.0
-    """Seconds on the clock between checkpoints, each at the end of a day of slots; more where they
-    would take more than 2 % of the run, 0 for one after every day (10)."""
+    """Seconds on the clock between checkpoints, each at the end of a day of slots; more in a long
+    run and where they would take more than 2 % of it, 0 for one after every day (10)."""
 
 
 class Scenario(Section):
