@@ -401,6 +401,15 @@ def test_numbers_of_a_page_are_small_and_closed_off_from_html() -> None:
     assert "</" not in script_json({"c": "</script>"})
 
 
+def test_a_name_that_turns_text_round_does_not_turn_the_page() -> None:
+    part = Part("one", "line \u202eevil", "", rows=PartTable(["name"], [["\u2066odd\u202e"]]))
+    text = render(Page("t", "", [], [Section("s", "S", [part])]))
+    body = text.split("<main")[1].split("</main>")[0]
+    assert "line evil" in body
+    assert ">odd<" in body
+    assert "\u202e" not in script_json({"label": "a\u202eb"})
+
+
 def test_arrays_of_a_figure_become_single_precision() -> None:
     figure = Figure()
     figure.add_scatter(x=np.arange(5.0), y=np.linspace(0.0, 1.0, 5))

@@ -25,6 +25,10 @@ DIGITS = 4
 """Significant digits of numbers in tables."""
 
 
+TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+"""Characters in a name that would turn round the direction of all text after it."""
+
+
 @dataclass(frozen=True)
 class Highlight:
     """A headline figure: the figure, what it is, and a plain sentence about it.
@@ -97,6 +101,7 @@ def render(page: Page) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_readable,
     )
     environment.filters.update(
         figure=figure_json, as_json=script_json, cells=table_cells, heads=heading_cells
@@ -109,6 +114,12 @@ def render(page: Page) -> str:
         script=_file("glue.js"),
         plotly=Markup(get_plotlyjs()),
     )
+
+
+def _readable(value: object) -> object:
+    """Return what the template writes, without characters that turn text round."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return str(value).translate(TURNING) if plain else value
 
 
 def figure_json(part: Part) -> Markup:
@@ -127,6 +138,7 @@ def figure_json(part: Part) -> Markup:
 def script_json(content: object) -> Markup:
     """Write JSON that may stand inside a script element: arrays as base64, NaN as null."""
     text = json.dumps(_plain(content), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    text = text.translate(TURNING)
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
 
 
