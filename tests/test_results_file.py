@@ -315,6 +315,12 @@ def test_only_types_and_filters_that_every_reader_knows_are_used(run_path: Path)
         assert dataset.compression is None or dataset.shuffle, name
 
 
+def test_small_columns_of_tables_need_no_index_of_chunks(run_path: Path) -> None:
+    with h5py.File(run_path, "r") as file:
+        small = [file[layout.table_path("bill", name)] for name in ("total", "saving")]
+        assert {(column.chunks, column.compression) for column in small} == {(None, None)}
+
+
 def test_series_lie_in_day_chunks_of_the_prescribed_types(run_path: Path) -> None:
     with h5py.File(run_path, "r") as file:
         for group in layout.SERIES.values():

@@ -22,6 +22,8 @@ Column: TypeAlias = NDArray[Any]
 
 TEXT = h5py.string_dtype("utf-8")
 ROWS_PER_TABLE_CHUNK = 8192
+SMALL_COLUMN_BYTES = 4096
+"""A column up to this is stored as it is: the index of chunks alone takes 2 kB."""
 _TEXT_TYPE = h5py.h5t.py_create(TEXT, logical=True)
 _SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
 
@@ -155,7 +157,8 @@ def create_table(
     for column in table.columns:
         if column.name in columns and column.name != table.axis:
             values = columns[column.name]
-            chunk: Literal[True] | None = None if column.dtype == "str" or not values.size else True
+            is_packed = column.dtype != "str" and values.nbytes > SMALL_COLUMN_BYTES
+            chunk: Literal[True] | None = True if is_packed else None
             created = _create(group, column, values.shape, chunk, gzip_level, values=values)
             attach(created, [axis])
     return group
