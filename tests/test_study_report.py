@@ -18,6 +18,7 @@ from tests.study_data import CHARGES, LABELS, Plan, study_tables, write_study_fi
 
 from tricell.errors import ResultsError
 from tricell.results.charge_indicators import WORSE_EUR_PER_YEAR, WORSE_PERCENT
+from tricell.results.report.look import OKABE_ITO
 from tricell.results.study_report import write_report
 from tricell.results.study_report.data import CLOSURE_LABELS, LOW_VOLTAGE, StudyData, load
 from tricell.results.study_report.export import save_report
@@ -25,7 +26,7 @@ from tricell.results.study_report.figures import all_figures
 from tricell.results.study_report.figures_bills import pareto_front, redistributed
 from tricell.results.study_report.figures_grid import tree_places
 from tricell.results.study_report.page import findings, format_cell, render
-from tricell.results.study_report.style import OKABE_ITO, ReportFigure, design_looks, drawing
+from tricell.results.study_report.style import ReportFigure, design_looks, drawing
 from tricell.results.study_report.tables import all_tables, parameter_name, parameter_value
 from tricell.results.study_results import StudyHeader, open_study, write_study
 

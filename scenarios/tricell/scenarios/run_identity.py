@@ -12,6 +12,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 from tricell.markets.charge_registry import known_charges
@@ -20,7 +21,17 @@ from tricell.scenarios.field_guide import guide_of
 from tricell.scenarios.scenario_file import as_yaml
 from tricell.scenarios.schema import Scenario
 
-PACKAGES = ("tricell", "mosaik", "numpy", "scipy", "highspy", "pandapower", "simbench")
+DECIDING_PACKAGES = (
+    "tricell",
+    "mosaik",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyomo",
+    "highspy",
+    "pandapower",
+    "simbench",
+)
 """Packages whose versions decide what a run gives."""
 ROOMS = ("grid_models", "markets", "simulators", "scenarios")
 """Rooms of tricell whose source decides what a run gives."""
@@ -55,11 +66,12 @@ def computed_with(scenario: Scenario) -> dict[str, str]:
 
 @cache
 def surroundings() -> dict[str, str]:
-    """Return the versions of the packages, and the hash of tricell's own source."""
+    """Return the versions of Python and the packages, and the hash of tricell's own source."""
     origins = {charge.origin for charge in known_charges().values()}
     origins |= {mechanism.origin for mechanism in known_mechanisms().values()}
-    packages = sorted({*PACKAGES, *origins})
-    return {name: package_version(name) for name in packages} | {SOURCE: _source_hash()}
+    packages = sorted({*DECIDING_PACKAGES, *origins})
+    versions = {name: package_version(name) for name in packages}
+    return {"python": python_version(), **versions, SOURCE: _source_hash()}
 
 
 def _files(scenario: Scenario) -> Iterator[Path]:

@@ -20,7 +20,7 @@ from tricell.results.run_header import RunHeader
 from tricell.results.writer import ResultsWriter
 from tricell.scenarios.co_simulation import CoSimulation, start_co_simulation
 from tricell.scenarios.results_sink import ResultsSink, entity_tables
-from tricell.scenarios.run_identity import computed_with, package_version
+from tricell.scenarios.run_identity import DECIDING_PACKAGES, computed_with, package_version
 from tricell.scenarios.scenario_file import as_yaml
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.world import World, build_world
@@ -28,19 +28,7 @@ from tricell.simulators.recorder_simulator import RecorderSimulator
 
 Progress = Callable[[int, int], None]
 
-PACKAGES = (
-    "tricell",
-    "mosaik",
-    "mosaik-api-v3",
-    "pandapower",
-    "simbench",
-    "pyomo",
-    "highspy",
-    "numpy",
-    "scipy",
-    "pandas",
-    "h5py",
-)
+PACKAGES = (*DECIDING_PACKAGES, "mosaik-api-v3", "h5py")
 
 
 @dataclass(frozen=True)
