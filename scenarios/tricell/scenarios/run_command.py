@@ -131,10 +131,12 @@ def _run(scenario: Scenario, output: Path, force: bool, progress: Progress) -> R
 
 def _resume(file: Path, quiet: bool) -> None:
     from tricell.results.run_folder import part_path
+    from tricell.results.saved_run import SavedRun
 
     meant = file.with_suffix(".h5")
     if not file.suffix and (meant.exists() or part_path(meant).is_dir()):
         raise ResultsError(f"{file}: no such file; did you mean {meant}?")
+    SavedRun.open(file).close()  # where nothing can go on, this says so before the work begins
 
     def go_on(progress: Progress) -> RunOutcome:
         from tricell.scenarios.resumption import resume_run
