@@ -12,10 +12,12 @@ from rich.console import Console
 from tricell.errors import PowerFlowError
 from tricell.results.reader import open_results
 from tricell.results.summary import print_summary, summarise
+from tricell.results.validation import validate
 from tricell.scenarios.co_simulation import start_co_simulation
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.schema import Scenario
+from tricell.scenarios.shipped import shipped_names
 from tricell.scenarios.world import build_world
 from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
 from tricell.simulators.storage_simulator import StorageSimulator
@@ -41,6 +43,18 @@ def scenario_of(tmp_path: Path, function: str, extra: str = "", *overrides: str)
     path = tmp_path / "network.yaml"
     path.write_text(NETWORK.format(function=function, extra=extra))
     return load_scenario(str(path), [Override.from_assignment(text) for text in overrides])
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_results_of_a_shipped_scenario_follow_the_layout(name: str, tmp_path: Path) -> None:
+    scenario = load_scenario(name, [Override.from_assignment("time.days=0.0625")])
+    assert validate(run_scenario(scenario, tmp_path / "run.h5").output).deviations == ()
+
+
+@pytest.mark.parametrize("function", ["example_multivoltage", "create_cigre_network_mv"])
+def test_results_of_other_networks_follow_the_layout(function: str, tmp_path: Path) -> None:
+    outcome = run_scenario(scenario_of(tmp_path, function), tmp_path / "run.h5")
+    assert validate(outcome.output).deviations == ()
 
 
 def test_a_transformer_with_three_windings_is_recorded_beside_the_others(tmp_path: Path) -> None:

@@ -417,7 +417,7 @@ def _area_table(world: World) -> Columns:
         "parent": ["" if parent < 0 else tree.id[parent] for parent in tree.parent],
         "trafo": feeders,
         "network_model": ["meshed" if m else "radial" for m in world.linear.area_meshed],
-        "n_bus": tree.n_bus,
+        "n_bus": np.bincount(_area_of_bus(world), minlength=len(tree)),
         "n_agent": np.bincount(world.areas.agent_area, minlength=len(tree)),
         "nominal_kv": nominal,
         "rating": np.where(np.isfinite(tree.rating_kva), tree.rating_kva, np.nan),
@@ -425,8 +425,12 @@ def _area_table(world: World) -> Columns:
 
 
 def _area_ids(world: World, bus_rows: NDArray[np.int64]) -> list[str]:
-    area = np.maximum(world.tree.area_of_bus[bus_rows], 0)
-    return [world.tree.id[a] for a in area]
+    return [world.tree.id[area] for area in _area_of_bus(world)[bus_rows]]
+
+
+def _area_of_bus(world: World) -> NDArray[np.int64]:
+    """Area of every bus; those above the top area's transformers count as its own."""
+    return np.maximum(world.tree.area_of_bus, 0)
 
 
 def _bus_table(world: World) -> Columns:
