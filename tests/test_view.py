@@ -42,7 +42,14 @@ HOME = {
     "class": ["household"],
 }
 WHOLE_SLOT = {variable.name: 0.0 for variable in layout.SERIES[layout.SLOT].variables}
-TRICELL = [sys.executable, "-c", "from tricell.scenarios.command_line import main; main()"]
+# A shell's background job ignores Ctrl-C, and so would its children without the first line.
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tricell.scenarios.command_line import main
+main()
+"""
+TRICELL = [sys.executable, "-c", PROGRAM]
 
 
 @pytest.fixture(autouse=True)
