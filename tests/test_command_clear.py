@@ -149,6 +149,15 @@ def test_an_existing_output_is_kept_unless_forced() -> None:
     assert tricell(*arguments, "--force").exit_code == 0
 
 
+def test_the_orders_are_never_overwritten_by_what_comes_of_them() -> None:
+    orders = Path("orders.csv")
+    orders.write_bytes(EXAMPLE.read_bytes())
+    refused = tricell("clear", "orders.csv", "-m", "uniform_price", "-o", "orders.csv", "--force")
+    assert refused.exit_code == 2
+    assert "is what is read" in refused.stderr
+    assert orders.read_bytes() == EXAMPLE.read_bytes()
+
+
 # --- what it refuses ---
 
 

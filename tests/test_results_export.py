@@ -103,6 +103,8 @@ def test_units_stand_in_the_heading_on_request_and_always_in_parquet(good: Path)
     assert schema.field("bought_p2p").metadata[b"units"] == b"kWh"
     assert schema.field("bought_p2p").metadata[b"long_name"] == b"energy bought from peers"
     assert schema.metadata[b"schema_name"] == b"tricell-results"
+    for kind in ("parquet", "mosaik-hdf5"):
+        assert "--units is for CSV" in refused(good, "--table", "bill", "--units", "--to", kind)
 
 
 def test_a_period_leaves_out_the_rows_of_other_times(good: Path) -> None:

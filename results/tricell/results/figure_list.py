@@ -22,16 +22,7 @@ COMMUNITIES = (RUN, AREA, CLASS)
 SINGLE_COMMUNITIES = (RUN, AREA, CLASS, AGENT)
 NETWORKS = (RUN, AREA)
 
-BILL_COMPONENTS = (
-    "energy_p2p",
-    "energy_retail",
-    "export",
-    "network",
-    "congestion",
-    "losses",
-    "levy",
-    "redispatch",
-)
+BILL_COMPONENTS = tuple(layout.BILL_PARTS)
 """Columns of tables/bill that add up to its total."""
 OVERALL = (
     "value_tapping",

@@ -17,7 +17,7 @@ def require_output(
     Parameters
     ----------
     output : path of the file.
-    suffixes : endings that it may have, such as ``.html``.
+    suffixes : endings that it may have, such as ``.html``; none for any.
     inputs : files that are read for it; none of them is ever overwritten.
     force : whether a file that is there is overwritten.
 
@@ -28,7 +28,7 @@ def require_output(
         without `force`, or if its folder is not there or cannot be written to.
     """
     allowed = " or ".join([", ".join(suffixes[:-1]), suffixes[-1]] if suffixes[1:] else suffixes)
-    if output.suffix.lower() not in suffixes:
+    if suffixes and output.suffix.lower() not in suffixes:
         raise ResultsError(
             f"The output `{output}` ends in {output.suffix or 'nothing'}; allowed is {allowed}, "
             f"such as `{output.with_suffix(suffixes[0])}`."

@@ -9,7 +9,6 @@ Networks, solvers and mosaik take seconds to import, so that commands import wha
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from io import TextIOWrapper
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tricell.errors import ResultsError, TricellError
+from tricell.errors import TricellError
 from tricell.scenarios.check_command import check
 from tricell.scenarios.compare_command import compare
 from tricell.scenarios.export_command import export
@@ -169,13 +168,14 @@ def clear(
     time, node; all others are attributes of the orders.
     """
     from tricell.markets.mechanism import MarketTerms
+    from tricell.results.output_file import require_output
     from tricell.scenarios.mechanism_choice import chosen_mechanism, refuse_outside_prices
     from tricell.scenarios.mechanism_screen import show_clearing, write_clearing
     from tricell.scenarios.order_file import read_orders
     from tricell.scenarios.screen import standard_output
 
     if output is not None:
-        _refuse_output(output, force, example="accepted.csv")
+        require_output(output, (), (orders,), force=force)
     refuse_outside_prices(retail, feed_in)
     market = chosen_mechanism(mechanism, parameters or ())
     book = read_orders(orders)
@@ -261,30 +261,6 @@ def main() -> None:
         app(prog_name="tricell")
     except KeyboardInterrupt:
         sys.exit(EXIT_STOPPED)
-
-
-def _refuse_output(output: Path, force: bool, example: str = "results.h5") -> None:
-    """Raise an error if the results file could not be written in the end."""
-    folder = output.absolute().parent
-    if output.is_dir():
-        raise ResultsError(
-            f"The output `{output}` is a folder. Give the path of a file, such as "
-            f"`{output / example}`."
-        )
-    if output.exists() and not force:
-        raise ResultsError(
-            f"The results file `{output}` exists already. Choose another name with --output, "
-            "or overwrite it with --force."
-        )
-    if not folder.is_dir():
-        raise ResultsError(
-            f"The folder `{folder}` for the results file does not exist. Create it, or choose "
-            "another place with --output."
-        )
-    if not os.access(folder, os.W_OK):
-        raise ResultsError(
-            f"The folder `{folder}` cannot be written to. Choose another place with --output."
-        )
 
 
 def _study_and_report(

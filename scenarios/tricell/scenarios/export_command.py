@@ -100,6 +100,11 @@ def export(
             typer.echo(contents(results))
             return
         kind = _format(to, output)
+        if units and kind is not ExportFormat.CSV:
+            raise ResultsError(
+                "--units is for CSV: Parquet files and those of mosaik-hdf5 are not changed by it. "
+                "Leave it out."
+            )
         what, name = _chosen(results, table, series, meters, kind)
         period = Period(start, stop)
         target = output or _default_output(file, what, name, kind)

@@ -53,6 +53,19 @@ class NamedDevices:
     kind: str
     names: tuple[str, ...]
 
+    @classmethod
+    def of(cls, kind: str, names: tuple[str, ...], table: Mapping[str, Sized]) -> NamedDevices:
+        """Take the columns of a fleet, ``name`` among them; refuse those that do not fit together.
+
+        Raises
+        ------
+        DataError
+            If a column has another length than the names, or if a name occurs twice.
+        """
+        devices = cls(kind, names)
+        devices.require_columns(table)
+        return devices
+
     def require(
         self, quantity: str, values: FloatArray | IntArray, good: BoolArray, allowed: str
     ) -> None:

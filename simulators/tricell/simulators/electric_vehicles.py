@@ -68,9 +68,7 @@ class ElectricVehicles:
     reserve_kwh: FloatArray
 
     def __post_init__(self) -> None:
-        columns = {key: values for key, values in vars(self).items() if key != "name"}
-        check = NamedDevices(KIND, self.name)
-        check.require_columns(columns)
+        check = NamedDevices.of(KIND, self.name, vars(self))
         check.require_positive(
             battery_kwh=self.battery_kwh,
             target_kwh=self.target_kwh,

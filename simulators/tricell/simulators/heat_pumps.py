@@ -109,9 +109,7 @@ class HeatPumps:
     cop_factor: FloatArray
 
     def __post_init__(self) -> None:
-        columns = {key: values for key, values in vars(self).items() if key != "name"}
-        check = NamedDevices(KIND, self.name)
-        check.require_columns(columns)
+        check = NamedDevices.of(KIND, self.name, vars(self))
         check.require_positive(rated_kw=self.rated_kw, cop_factor=self.cop_factor)
         check.require_not_negative(flow_slope=self.flow_slope)
         known = np.isin(self.source, list(HeatSource))

@@ -88,9 +88,7 @@ class Inverters:
     reactive_share: FloatArray
 
     def __post_init__(self) -> None:
-        columns = {key: values for key, values in vars(self).items() if key != "name"}
-        check = NamedDevices(KIND, self.name)
-        check.require_columns(columns)
+        check = NamedDevices.of(KIND, self.name, vars(self))
         check.require_positive(rated_kva=self.rated_kva)
         check.require_share(power_factor=self.power_factor)
         known = np.isin(self.control, list(ReactiveControl))
