@@ -30,6 +30,7 @@ from tricell.markets.level_markets import LevelMarkets, MarketDesign
 from tricell.markets.meter_orders import MeterOrders
 from tricell.markets.orders import BUY, SELL, OrderColumns, OrderKind
 from tricell.markets.settlement import TradingAreas
+from tricell.scenarios.flexible_population import build_flexible
 from tricell.scenarios.network import load_network
 from tricell.scenarios.network_charges import (
     build_calendar,
@@ -47,6 +48,7 @@ from tricell.scenarios.prices import (
 )
 from tricell.scenarios.schema import Scenario
 from tricell.simulators.battery_orders import Step
+from tricell.simulators.flexible_devices import FlexibleDevices
 from tricell.simulators.grid_simulator import GridNames, OperatingLimits
 from tricell.simulators.household_power import AgentPower
 from tricell.simulators.market_simulator import MarketParticipants
@@ -79,6 +81,7 @@ class World:
     grid, linear : its arrays and its linear model.
     names : unique names of buses, lines and transformers.
     population : who takes part.
+    flexible : what they own that shifts energy, beside their batteries.
     participants, areas : where they stand in the market.
     calendar, customers : the slots, and everybody as customers of the network operator.
     charges : network charges, the fees per level first.
@@ -100,6 +103,7 @@ class World:
     linear: LinearGrid
     names: GridNames
     population: Population
+    flexible: FlexibleDevices
     participants: MarketParticipants
     areas: TradingAreas
     calendar: Calendar
@@ -170,6 +174,7 @@ def build_world(scenario: Scenario) -> World:
     grid = build_electrical_grid(net)
     linear = build_linear_grid(grid, tree, grid.node_of_bus)
     population = build_population(scenario, net)
+    population, flexible = build_flexible(scenario, net, tree, population)
     limits = _operating_limits(scenario, grid)
     areas = _trading_areas(tree, population)
     calendar = build_calendar(scenario.time)
@@ -193,6 +198,7 @@ def build_world(scenario: Scenario) -> World:
         linear=linear,
         names=_grid_names(net),
         population=population,
+        flexible=flexible,
         participants=participants,
         areas=areas,
         calendar=calendar,

@@ -39,6 +39,7 @@ class AgentKind(IntEnum):
     HEAT_PUMP = 4
     PRODUCER = 5
     LOWER_GRID = 6
+    SHARED_STORAGE = 7
 
     @property
     def label(self) -> str:
