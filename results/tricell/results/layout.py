@@ -1,4 +1,4 @@
-"""The layout of a results file, schema 1.0.0: the only place that names what is in it.
+"""The layout of a results file, schema 1.1.0: the only place that names what is in it.
 
 A results file is plain HDF5 that follows the netCDF-4 rules, so that h5py, xarray, pandas,
 MATLAB or Julia open it without tricell::
@@ -13,9 +13,10 @@ MATLAB or Julia open it without tricell::
 Signs: power is positive when consumed; `p_import` is positive into the area.
 Times are the starts of the intervals, UTC, in seconds since 1970-01-01.
 
-The layout is frozen. What is added raises the minor version, and is never required; whatever
-changes or takes away something raises the major version. `tricell.results.validation` checks a
-file against it, `tricell.results.layout_text` tells it to people and to programs.
+The layout is frozen. What is added raises the minor version, says `since` which one, and is never
+required of what there was before; whatever changes or takes away something raises the major
+version. `tricell.results.validation` checks a file against it, `tricell.results.layout_text` tells
+it to people and to programs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 SCHEMA_NAME = "tricell-results"
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "1.1.0"
+FIRST_VERSION = "1.0.0"
+FLEXIBILITY_VERSION = "1.1.0"
+"""Added: devices that shift energy, forecasts and their imbalance, services of flexibility."""
 CONVENTIONS = "CF-1.11"
 CURRENCY = "EUR"
 
@@ -92,6 +96,7 @@ class Party(IntEnum):
     RETAILER = 2
     DSO = 3
     WHOLESALE = 4
+    TSO = 5
 
 
 class PostingKind(IntEnum):
@@ -105,6 +110,19 @@ class PostingKind(IntEnum):
     LOSSES = 5
     LEVY = 6
     FLEX = 7
+    IMBALANCE = 8
+    CAPACITY = 9
+
+
+class ServiceKind(IntEnum):
+    """Codes of `kind` in tables/service."""
+
+    DSO_REQUEST = 0
+    TSO_REQUEST = 1
+    PEAK_SHAVING = 2
+    OPERATING_ENVELOPE = 3
+    RESERVE = 4
+    SET_POINT = 5
 
 
 class Verdict(IntEnum):
@@ -140,6 +158,7 @@ class Flag:
     value: int
     word: str
     meaning: str
+    since: str = FIRST_VERSION
 
 
 @dataclass(frozen=True)
@@ -150,7 +169,8 @@ class Variable:
     that a coded number may have, `words` the texts that a text may be; empty for any.
 
     Values that point at another table name it in `points_to`: whole numbers are rows of it from
-    0, texts are its ids. `outside` are the values that point at no row.
+    0, texts are its ids. `outside` are the values that point at no row. `since` is the version of
+    the layout that brought it.
     """
 
     name: str
@@ -162,6 +182,7 @@ class Variable:
     words: tuple[str, ...] = ()
     points_to: str = ""
     outside: Outside = ()
+    since: str = FIRST_VERSION
 
     @property
     def is_time(self) -> bool:
@@ -186,6 +207,7 @@ class SeriesGroup:
     variables: tuple[Variable, ...]
     id_table: str = ""
     level: str = ""
+    since: str = FIRST_VERSION
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -218,6 +240,7 @@ class Table:
     axis: str
     columns: tuple[Variable, ...]
     presence: Presence = "complete"
+    since: str = FIRST_VERSION
 
     @property
     def row_number(self) -> Variable | None:
@@ -232,6 +255,23 @@ class Table:
     def column(self, name: str) -> Variable | None:
         """Give the column of that name, None if the layout has none."""
         return next((each for each in self.columns if each.name == name), None)
+
+
+def version_numbers(version: str) -> tuple[int, int]:
+    """Give the major and minor number of a version; 0 for what is no number.
+
+    Examples
+    --------
+    >>> version_numbers("1.10.2") > version_numbers("1.9.0")
+    True
+    """
+    major, minor = (*version.split("."), "", "")[:2]
+    return (int(major) if major.isdecimal() else 0, int(minor) if minor.isdecimal() else 0)
+
+
+def is_in(added: Flag | Variable | SeriesGroup | Table, version: str) -> bool:
+    """Tell whether a version of the layout has it already."""
+    return version_numbers(added.since) <= version_numbers(version)
 
 
 @dataclass(frozen=True)
@@ -264,12 +304,17 @@ def _text(
     )
 
 
-def _flag(code: IntEnum, meaning: str) -> Flag:
-    return Flag(code.value, code.name.lower(), meaning)
+def _flag(code: IntEnum, meaning: str, since: str = FIRST_VERSION) -> Flag:
+    return Flag(code.value, code.name.lower(), meaning, since)
 
 
 def _row_of(table: str, name: str, meaning: str, outside: Outside = ()) -> Variable:
     return Variable(name, "i4", "1", meaning, required=True, points_to=table, outside=outside)
+
+
+def _added(*variables: Variable) -> tuple[Variable, ...]:
+    """Mark what 1.1 added to a group or table of 1.0."""
+    return tuple(replace(variable, since=FLEXIBILITY_VERSION) for variable in variables)
 
 
 def _all_required(variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
@@ -302,6 +347,7 @@ PARTIES = (
     _flag(Party.RETAILER, "the retailer"),
     _flag(Party.DSO, "the network operator, who also collects levies"),
     _flag(Party.WHOLESALE, "the wholesale market"),
+    _flag(Party.TSO, "the transmission system operator", FLEXIBILITY_VERSION),
 )
 POSTING_KINDS = (
     _flag(PostingKind.ENERGY_P2P, "energy traded in a local market"),
@@ -312,7 +358,28 @@ POSTING_KINDS = (
     _flag(PostingKind.LOSSES, "losses of the network"),
     _flag(PostingKind.LEVY, "levies"),
     _flag(PostingKind.FLEX, "for being moved away from what was traded"),
+    _flag(
+        PostingKind.IMBALANCE, "energy that differs from what was contracted", FLEXIBILITY_VERSION
+    ),
+    _flag(
+        PostingKind.CAPACITY,
+        "flexibility sold as a service, held ready or delivered",
+        FLEXIBILITY_VERSION,
+    ),
 )
+SERVICE_KINDS = tuple(
+    replace(flag, since=FLEXIBILITY_VERSION)
+    for flag in (
+        _flag(ServiceKind.DSO_REQUEST, "energy that the network operator asks for"),
+        _flag(ServiceKind.TSO_REQUEST, "energy that the transmission system operator asks for"),
+        _flag(ServiceKind.PEAK_SHAVING, "what is above a limit on the exchange of an area"),
+        _flag(ServiceKind.OPERATING_ENVELOPE, "what is outside envelopes published ahead"),
+        _flag(ServiceKind.RESERVE, "power held ready"),
+        _flag(ServiceKind.SET_POINT, "an exchange that the area above asks of a cell"),
+    )
+)
+DEVICE_KINDS = ("vehicle", "house", "heat_store", "appliance", "shared_battery")
+"""Words of `kind` in tables/device; houses and heat stores are those behind a heat pump."""
 
 VERDICTS = (
     _flag(Verdict.LIMITS_MET, "the AC power flow keeps every limit"),
@@ -373,16 +440,56 @@ _SLOT = (
     Variable("feed_in_price", "f8", "EUR/kWh", "feed-in tariff"),
 )
 _AGENT = (
-    Variable("p_load", "f8", "kW", "demand before anything is left unserved"),
+    Variable(
+        "p_load",
+        "f8",
+        "kW",
+        "demand before anything is left unserved; what vehicles, heat pumps and appliances draw "
+        "is part of it",
+    ),
     Variable("q_load", "f8", "kvar", "reactive demand, positive when inductive"),
     Variable("p_pv_available", "f8", "kW", "generation that sun or wind would allow, positive"),
     Variable("p_pv", "f8", "kW", "generation that was fed in, positive"),
-    Variable("p_storage", "f8", "kW", "battery power, positive when charging"),
+    Variable(
+        "p_storage",
+        "f8",
+        "kW",
+        "battery power, positive when charging; what vehicles give back is part of it, negative",
+    ),
     Variable("soc", "f8", "kWh", "energy in the battery at the start of the interval"),
     Variable("p_net", "f8", "kW", "cleared net power: load - unserved - generation + battery"),
     Variable("p_curtailed", "f8", "kW", "available generation that was not fed in"),
     Variable("p_unserved", "f8", "kW", "demand that was not met"),
     Variable("price", "f8", "EUR/kWh", "price at the agent's bus (DLMP); may be negative"),
+)
+_AGENT_ADDED = _added(
+    Variable("p_contracted", "f8", "kW", "net power contracted at the gate, positive consumes"),
+    Variable("p_load_forecast", "f8", "kW", "p_load as forecast at the gate"),
+    Variable("p_pv_forecast", "f8", "kW", "p_pv_available as forecast at the gate"),
+)
+_DEVICE = (
+    *_all_required(
+        (
+            Variable("p", "f8", "kW", "power at the terminals, positive consumes"),
+            Variable(
+                "stored",
+                "f8",
+                "kWh",
+                "energy at the start of the interval, in the battery or store; of a house heat "
+                "above the lower comfort limit, may be negative",
+            ),
+            Variable(
+                "unmet",
+                "f8",
+                "kWh",
+                "energy that a vehicle lacked when it left, heat demand that was not served, "
+                "energy of a job that was missed, in the interval",
+            ),
+        )
+    ),
+    Variable(
+        "temperature", "f8", "degC", "temperature indoors at the start; NaN where there is none"
+    ),
 )
 _BUS = (
     Variable("vm", "f4", "1", "voltage magnitude, per unit"),
@@ -415,6 +522,7 @@ def _area_series(level: Flag) -> SeriesGroup:
 
 
 SLOT = "slot"
+DEVICE = "device"
 SERIES: Mapping[str, SeriesGroup] = MappingProxyType(
     {
         group.name: group
@@ -423,13 +531,20 @@ SERIES: Mapping[str, SeriesGroup] = MappingProxyType(
             SeriesGroup(
                 "agent",
                 "households and other participants",
-                _all_required(_AGENT),
+                (*_all_required(_AGENT), *_AGENT_ADDED),
                 id_table="agent",
             ),
             SeriesGroup("bus", "buses", _all_required(_BUS), id_table="bus"),
             SeriesGroup("line", "lines and cables", _all_required(_LINE), id_table="line"),
             SeriesGroup("trafo", "transformers", _all_required(_TRAFO), id_table="trafo"),
             *(_area_series(level) for level in LEVELS),
+            SeriesGroup(
+                DEVICE,
+                "devices that shift energy, beside the batteries of households",
+                _added(*_DEVICE),
+                id_table=DEVICE,
+                since=FLEXIBILITY_VERSION,
+            ),
         )
     }
 )
@@ -444,7 +559,7 @@ _AGENT_TABLE = Table(
         _text("level", "level of that area", required=True, words=AREA_LEVELS),
         _text("bus", "id of the bus it is connected to", required=True, ids_of="bus"),
         _text("class", "customer class", required=True),
-        _text("strategy", "how its battery bids, empty without one"),
+        _text("strategy", "how what it stores bids, empty where it stores nothing"),
         Variable("load_kw", "f8", "kW", "rated power of its load"),
         Variable("pv_kwp", "f8", "kW", "rated power of its generation"),
         Variable("battery_kwh", "f8", "kWh", "usable size of its battery"),
@@ -527,6 +642,35 @@ _TRAFO_TABLE = Table(
     ),
     "always",
 )
+_DEVICE_TABLE = Table(
+    DEVICE,
+    "devices that shift energy; series of the group device stand in this order",
+    DEVICE,
+    _added(
+        _text("device", "id of the device", required=True),
+        _text("agent", "id of its owner", required=True, ids_of="agent"),
+        _text("area", "id of the area that its owner is a member of", required=True, ids_of="area"),
+        _text("kind", "what it is", required=True, words=DEVICE_KINDS),
+        Variable("charge_kw", "f8", "kW", "highest power that it consumes"),
+        Variable("discharge_kw", "f8", "kW", "highest power that it gives back"),
+        Variable(
+            "capacity_kwh",
+            "f8",
+            "kWh",
+            "energy that it can hold; of a house heat from the lower to the upper comfort limit; "
+            "of an appliance the energy of its largest job",
+        ),
+        Variable("energy", "f8", "kWh", "energy consumed over the run, less what it gave back"),
+        Variable("unmet", "f8", "kWh", "sum of its series of that name"),
+        Variable("departures", "i4", "1", "times that a vehicle left"),
+        Variable("short_departures", "i4", "1", "times that a vehicle left without its energy"),
+        Variable("discomfort", "f8", "K h", "time outside the comfort band times how far outside"),
+    ),
+    "rows",
+    FLEXIBILITY_VERSION,
+)
+DEVICE_TOTALS = ("energy", "unmet", "departures", "short_departures", "discomfort")
+"""Columns of tables/device that are known at the end of a run only."""
 TRADE = "trade"
 _TRADE_TABLE = Table(
     TRADE,
@@ -615,9 +759,13 @@ BILL_PARTS: Mapping[str, PostingKind] = MappingProxyType(
         "losses": PostingKind.LOSSES,
         "levy": PostingKind.LEVY,
         "redispatch": PostingKind.FLEX,
+        "imbalance": PostingKind.IMBALANCE,
+        "flexibility": PostingKind.CAPACITY,
     }
 )
 """Columns of tables/bill that add up to its total, and the kind of postings each is made of."""
+OPTIONAL_BILL_PARTS = ("imbalance", "flexibility")
+"""Those that count as 0 where a file does not have them."""
 _BILL_TABLE = Table(
     "bill",
     "what each agent pays over the run; a negative amount is received",
@@ -632,6 +780,10 @@ _BILL_TABLE = Table(
         Variable("losses", "f8", "EUR", "losses of the network"),
         Variable("levy", "f8", "EUR", "levies"),
         Variable("redispatch", "f8", "EUR", "for being moved away from what was traded"),
+        *_added(
+            Variable("imbalance", "f8", "EUR", "energy that differs from what was contracted"),
+            Variable("flexibility", "f8", "EUR", "flexibility sold as a service, then negative"),
+        ),
         Variable("total", "f8", "EUR", "sum of the amounts before", required=True),
         Variable(
             "no_trading_total",
@@ -648,6 +800,43 @@ _BILL_TABLE = Table(
         Variable("unserved", "f8", "kWh", "demand that was not met"),
         Variable("curtailed", "f8", "kWh", "available generation that was not fed in"),
     ),
+)
+FORECAST = "forecast"
+_FORECAST_TABLE = Table(
+    FORECAST,
+    "errors of the forecasts of net power at the gate, by area with all areas below it; energies "
+    "are those of a slot",
+    "area",
+    _added(
+        _text("area", "id of the area", required=True, ids_of="area"),
+        Variable("mae", "f8", "kWh", "mean absolute error of the area's net energy"),
+        Variable("wape", "f8", "1", "sum of those errors over the sum of absolute net energies"),
+        Variable("member_mae", "f8", "kWh", "mean absolute error of a participant's net energy"),
+        Variable("member_wape", "f8", "1", "wape of all participants, each for itself"),
+    ),
+    "rows",
+    FLEXIBILITY_VERSION,
+)
+SERVICE = "service"
+_SERVICE_TABLE = Table(
+    SERVICE,
+    "flexibility that was asked for as a service, in the order of time",
+    "row",
+    _added(
+        Variable("time", "i8", TIME_UNIT, "start of the slot, UTC", required=True),
+        Variable(
+            "service", "i4", "1", "its place among the services of the scenario", required=True
+        ),
+        Variable("kind", "i1", "1", "what is asked for", SERVICE_KINDS, required=True),
+        _row_of("area", "area", "row in tables/area that it is asked of, -1 = none", _NO_ROW),
+        Variable("need", "f8", "kWh", "energy asked for in the slot", required=True),
+        Variable("accepted", "f8", "kWh", "energy bought of it", required=True),
+        Variable("delivered", "f8", "kWh", "energy delivered against the baseline", required=True),
+        Variable("unmet", "f8", "kWh", "energy asked for and not delivered", required=True),
+        Variable("cost", "f8", "EUR", "paid for it by who asked", required=True),
+    ),
+    "rows",
+    FLEXIBILITY_VERSION,
 )
 _KPI_TABLE = Table(
     "kpi",
@@ -687,7 +876,14 @@ _TIMING_TABLE = Table(
 ENTITY_TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
-        for table in (_AGENT_TABLE, _AREA_TABLE, _BUS_TABLE, _LINE_TABLE, _TRAFO_TABLE)
+        for table in (
+            _AGENT_TABLE,
+            _AREA_TABLE,
+            _BUS_TABLE,
+            _LINE_TABLE,
+            _TRAFO_TABLE,
+            _DEVICE_TABLE,
+        )
     }
 )
 """Tables that are known before the run."""
@@ -699,9 +895,11 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             for table in (
                 _TRADE_TABLE,
                 _POSTING_TABLE,
+                _SERVICE_TABLE,
                 _CHARGE_TABLE,
                 _RECEIPT_TABLE,
                 _BILL_TABLE,
+                _FORECAST_TABLE,
                 _KPI_TABLE,
                 _WARNING_TABLE,
                 _TIMING_TABLE,

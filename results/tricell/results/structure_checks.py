@@ -280,7 +280,9 @@ def _check_gap(path: str, dataset: h5py.Dataset) -> Iterator[Deviation]:
 def _check_flags(
     path: str, dataset: h5py.Dataset, variable: layout.Variable
 ) -> Iterator[Deviation]:
-    wanted = {flag.value: flag.word for flag in variable.flags}
+    known = {flag.value: flag.word for flag in variable.flags}
+    version = _text_of(dataset.file.attrs.get("schema_version")) or layout.SCHEMA_VERSION
+    wanted = {flag.value: flag.word for flag in variable.flags if layout.is_in(flag, version)}
     values = np.atleast_1d(dataset.attrs.get("flag_values", ())).tolist()
     words = (_text_of(dataset.attrs.get("flag_meanings")) or "").split()
     if "flag_values" not in dataset.attrs:
@@ -297,8 +299,11 @@ def _check_flags(
         )
     else:
         told = dict(zip(values, words, strict=True))
-        added = {code: word for code, word in told.items() if code not in wanted}
-        if {code: told.get(code) for code in wanted} != wanted:
+        added = {code: word for code, word in told.items() if code not in known}
+        if (
+            any(told.get(code, word) != word for code, word in known.items())
+            or wanted.keys() - told
+        ):
             yield Deviation(
                 DeviationKind.ATTRIBUTE,
                 f"{path}@flag_meanings",

@@ -107,9 +107,8 @@ def validate(path: Path | str) -> Validation:
 
 def _is_newer(version: str) -> bool:
     """Whether the file is of a higher minor version than this program's layout."""
-    minors = [text.split(".")[1:2] for text in (version, layout.SCHEMA_VERSION)]
-    theirs, ours = (int(each[0]) if each and each[0].isdecimal() else 0 for each in minors)
-    return theirs > ours
+    theirs, ours = map(layout.version_numbers, (version, layout.SCHEMA_VERSION))
+    return theirs[1] > ours[1]
 
 
 def _size(file: h5py.File, usable: UsableFile) -> FileSize:
