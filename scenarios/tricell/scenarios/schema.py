@@ -6,7 +6,6 @@ them and are composed here; `tricell schema` prints the whole as JSON Schema for
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -28,6 +27,7 @@ from tricell.markets.operating_envelopes import Rule
 from tricell.scenarios.adoption import Adoption
 from tricell.scenarios.charge_choice import ChargeEntry
 from tricell.scenarios.faults import did_you_mean
+from tricell.scenarios.local_times import moment
 from tricell.scenarios.population_tables import ProfileSource
 from tricell.scenarios.prices import FeedInPrice, RetailPrice, WholesalePrice
 from tricell.scenarios.section import Section, broken_rule
@@ -42,20 +42,6 @@ else:
     """Parameters of any mechanism that clears a slot, third parties' included."""
 
 MINUTES_PER_DAY = 1440
-ISO_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}")
-
-
-def moment(value: object) -> object:
-    """Read ISO 8601 text; numbers are refused, though pydantic would take seconds since 1970."""
-    if isinstance(value, datetime):
-        return value
-    try:
-        return datetime.fromisoformat(str(value) if ISO_DATE.match(str(value)) else "")
-    except ValueError as error:
-        raise broken_rule(
-            f"`{value}` is not a date",
-            allowed="a date or a date and time, such as 2016-01-18 or 2016-01-18T06:00+01:00",
-        ) from error
 
 
 class Time(Section):

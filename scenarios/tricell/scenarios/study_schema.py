@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tricell.scenarios.adoption import Share
 from tricell.scenarios.charge_choice import ChargeEntry, expanded
-from tricell.scenarios.schema import moment
+from tricell.scenarios.local_times import moment
 from tricell.scenarios.section import Section, broken_rule
 
 Closure = Literal["none", "fixed", "resolved"]
