@@ -297,12 +297,14 @@ def permuted(case: MarketCase, order: Indices) -> MarketCase:
 
 @dataclass(frozen=True)
 class ProgramPlan:
-    """A linear program with parameters p in costs, column bounds and right-hand sides.
+    """A linear program with parameters p in costs, column bounds, right-hand sides and matrix.
 
-    minimise (c + C p)'x  subject to  A x + M p >= b (or ==, or within a range), 0 <= x <= u + U p
+    minimise (c + C p)'x  subject to  (A + B p) x + M p >= b (or ==, or within a range),
+    0 <= x <= u + U p
     """
 
     matrix: Floats
+    parameter_in_matrix: Floats
     parameter_in_row: Floats
     right: Floats
     kind: tuple[str, ...]
@@ -326,6 +328,7 @@ def program_plans(draw: st.DrawFn) -> ProgramPlan:
     kinds = st.sampled_from(["at_least", "at_most", "equal", "range"])
     return ProgramPlan(
         matrix=grid_of(-3, 3, m, n),
+        parameter_in_matrix=draw(st.sampled_from([0.0, 1.0])) * grid_of(-1, 1, m, n, k),
         parameter_in_row=grid_of(-2, 2, m, k),
         right=grid_of(-5, 5, m),
         kind=tuple(draw(st.lists(kinds, min_size=m, max_size=m))),
@@ -355,7 +358,10 @@ def build_program(plan: ProgramPlan) -> pe.ConcreteModel:
     model.less = pe.Var(range(m), bounds=(0.0, None))
 
     def row(_: Any, i: int) -> Any:
-        body = sum(float(plan.matrix[i, j]) * model.x[j] for j in range(n))
+        body = sum(
+            (float(plan.matrix[i, j]) + weighed(plan.parameter_in_matrix[i, j])) * model.x[j]
+            for j in range(n)
+        )
         body += model.more[i] - model.less[i] + weighed(plan.parameter_in_row[i])
         right = float(plan.right[i])
         return {

@@ -30,6 +30,7 @@ from tests.strategies import (
 from tricell.errors import MarketError
 from tricell.grid_models.simbench_grid import SimbenchGrid, load_simbench_grid
 from tricell.markets.compiled_program import CompiledProgram, Solution
+from tricell.markets.fair_ties import FairTies, TieColumns
 from tricell.markets.joint_market import JointMarket
 from tricell.markets.joint_model import build_joint_model
 from tricell.markets.orders import OrderBook
@@ -118,6 +119,95 @@ def test_the_duals_of_a_program_with_one_dual_solution_are_those_of_pyomo() -> N
         assert program.rows(model.reserve).tolist() == [1]
 
 
+# --- coefficients that depend on parameters ---
+
+
+def a_heated_house(steps: int = 6) -> Any:
+    """Heat at least cost with a coefficient of performance and losses that may change."""
+    model = pe.ConcreteModel()
+    model.price = pe.Param(range(steps), mutable=True, initialize=0.3)
+    model.cop = pe.Param(range(steps), mutable=True, initialize=3.0)
+    model.lost = pe.Param(mutable=True, initialize=0.1)
+    model.need = pe.Param(range(steps), mutable=True, initialize=4.0)
+    model.power = pe.Var(range(steps), bounds=(0.0, 3.0))
+    model.stored = pe.Var(range(steps), bounds=(0.0, 8.0))
+    model.missed = pe.Var(range(steps), bounds=(0.0, None))
+
+    def balance(m: Any, t: int) -> Any:
+        before = (1.0 - m.lost) * m.stored[t - 1] if t else 2.0
+        return m.stored[t] == before + m.cop[t] * m.power[t] - m.need[t] + m.missed[t]
+
+    model.balance = pe.Constraint(range(steps), rule=balance)
+    model.cost = pe.Objective(
+        expr=sum(m_price * p for m_price, p in zip(model.price[:], model.power[:], strict=True))
+        + sum(5.0 * missed for missed in model.missed[:])
+    )
+    return model
+
+
+def heat_of_a_day(slots: int) -> list[dict[str, Floats]]:
+    """Parameters of a horizon that rolls; a coefficient of 0 is a heat pump that may not run."""
+    random = np.random.default_rng(11)
+    price, cop = random.uniform(0.1, 0.5, slots + 6), random.uniform(2.0, 5.0, slots + 6)
+    cop[random.random(slots + 6) < 0.1] = 0.0
+    need = random.uniform(0.0, 8.0, slots + 6)
+    columns = {"price": price, "cop": cop, "need": need}
+    return [
+        {name: values[k : k + 6] for name, values in columns.items()}
+        | {"lost": np.array([0.1 if k % 3 else 0.15])}
+        for k in range(slots)
+    ]
+
+
+def set_all(program: CompiledProgram, values: dict[str, Floats]) -> None:
+    for name, value in values.items():
+        program.parameter(name)[:] = value
+
+
+def test_coefficients_that_change_are_solved_warm_as_pyomo_solves_them_anew() -> None:
+    model = a_heated_house()
+    program = CompiledProgram(model)
+    for values in heat_of_a_day(40):
+        set_all(program, values)
+        hand_over(program, model)
+        assert_optimal(program, program.solve(), solved_by_pyomo(model)[0])
+
+
+def test_the_last_basis_is_used_again_only_while_no_coefficient_has_changed() -> None:
+    model = a_heated_house()
+    program = CompiledProgram(model)
+    program.solve()
+    program.parameter("need")[:] = 3.9
+    program.solve()
+    assert program.reused == 1
+    program.parameter("cop")[:] = 3.1
+    hand_over(program, model)
+    assert_optimal(program, program.solve(), solved_by_pyomo(model)[0])
+    assert program.reused == 1
+    program.parameter("need")[:] = 4.1
+    hand_over(program, model)
+    assert_optimal(program, program.solve(), solved_by_pyomo(model)[0])
+    assert program.reused == 2
+
+
+def test_a_program_with_coefficients_that_change_goes_on_from_its_memory_bit_by_bit() -> None:
+    day = heat_of_a_day(30)
+    first, second = CompiledProgram(a_heated_house()), CompiledProgram(a_heated_house())
+    for values in day[:15]:
+        set_all(first, values)
+        first.solve()
+    first.recall(first.memory())
+    second.recall(first.memory())
+    for values in day[15:]:
+        answers = []
+        for program in (first, second):
+            set_all(program, values)
+            answers.append(program.solve())
+        np.testing.assert_array_equal(answers[0].values, answers[1].values)
+        np.testing.assert_array_equal(answers[0].row_duals, answers[1].row_duals)
+        assert answers[0].objective == answers[1].objective
+
+
 # --- the joint market's model on real grids, warm over many slots ---
 
 
@@ -189,11 +279,45 @@ def a_model() -> Any:
     return model
 
 
-def test_a_coefficient_that_depends_on_a_parameter_is_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    "coefficient",
+    [lambda m: m.p * m.q[0], lambda m: m.p**2, lambda m: 1.0 / m.p],
+    ids=["product of parameters", "square", "quotient"],
+)
+def test_a_coefficient_that_is_not_affine_in_the_parameters_is_refused_by_name(
+    coefficient: Any,
+) -> None:
     model = a_model()
-    model.limit_of_feeder = pe.Constraint(expr=model.p * model.x[0] >= 1.0)
-    with pytest.raises(MarketError, match=r"constraint limit_of_feeder: the coefficient"):
+    model.limit_of_feeder = pe.Constraint(expr=coefficient(model) * model.x[0] >= 1.0)
+    with pytest.raises(MarketError, match="limit_of_feeder"):
         CompiledProgram(model)
+
+
+def test_an_infinite_coefficient_is_refused_because_highs_would_keep_the_old_one() -> None:
+    program = CompiledProgram(a_heated_house())
+    program.parameter("cop")[1] = np.inf
+    with pytest.raises(MarketError, match="infinite"):
+        program.solve()
+
+
+def test_ties_are_not_settled_where_coefficients_of_orders_move() -> None:
+    model = a_heated_house()
+    program = CompiledProgram(model)
+    none, power = np.empty(0, np.int64), program.columns(model.power)
+    stored = program.columns(model.stored)[:-1]
+    assert set(program.form.moving_columns) == {*power, *stored}
+    columns = TieColumns(
+        orders=power,
+        order_side=np.ones(len(power)),
+        order_area=np.zeros(len(power), np.int64),
+        area_parent=np.array([-1]),
+        imports=none,
+        exports=none,
+        states=none,
+        definitions=none,
+    )
+    with pytest.raises(MarketError, match="ties are settled fairly"):
+        FairTies(program, columns)
 
 
 def test_products_of_variables_are_refused_by_name() -> None:

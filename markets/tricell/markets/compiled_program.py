@@ -1,14 +1,17 @@
 """A linear Pyomo model, walked once and then solved many times by a warm HiGHS.
 
 The Pyomo model stays the readable definition of a problem. Rebuilding or re-walking it for every
-slot would cost more than solving it, so `compile_program` walks it once: every entry of every
+slot would cost more than solving it, so `CompiledProgram` walks it once: every entry of every
 mutable `pyomo.environ.Param` becomes one coordinate of a vector *theta*, and the cost vector,
-column bounds and row bounds become sparse affine maps of theta::
+column bounds, row bounds and the coefficients a of the matrix A become sparse affine maps of
+theta::
 
     minimise  (c0 + C theta)' x + constant + k' theta
     subject to  rl0 + RL theta <= A x <= ru0 + RU theta,   lb0 + LB theta <= x <= ub0 + UB theta
+    with the coefficients of A   a = a0 + AA theta
 
-The matrix A must not depend on theta. A slot sets theta with numpy and calls `solve`.
+A slot sets theta with numpy and calls `solve`. Where coefficients of A change, HiGHS has to factor
+its basis anew, so they should be few; a program without such coefficients pays nothing for them.
 """
 
 from __future__ import annotations
@@ -80,16 +83,28 @@ class LinearForm:
     """The data of a compiled program: matrix, and affine maps of theta.
 
     `cost`, `column_lower` and `column_upper` have one entry per column, `row_lower` and
-    `row_upper` one per row, `offset` a single one: the constant of the objective.
+    `row_upper` one per row, `offset` a single one: the constant of the objective. `coefficients`
+    has one entry per stored entry of `matrix`, in the order of `matrix.data`; `matrix` holds
+    their values as of the program's last `update`.
     """
 
     matrix: sp.csc_matrix
+    coefficients: AffineMap
     cost: AffineMap
     column_lower: AffineMap
     column_upper: AffineMap
     row_lower: AffineMap
     row_upper: AffineMap
     offset: AffineMap
+
+    @property
+    def moving_columns(self) -> Indices:
+        """Columns with a coefficient in a row that depends on theta."""
+        return np.unique(self.column_of(self.coefficients.moving))
+
+    def column_of(self, entries: Indices) -> Indices:
+        """Return the columns in which entries of the matrix lie, by place in `matrix.data`."""
+        return np.searchsorted(self.matrix.indptr, entries, side="right").astype(np.int64) - 1
 
 
 @dataclass(frozen=True)
@@ -274,29 +289,22 @@ class CompiledProgram:
             if variable.upper is not None:
                 upper.put(k, *walker.affine(variable.upper, where))
         row_lower, row_upper = _AffineRows(len(rows), -np.inf), _AffineRows(len(rows), np.inf)
-        entries: list[tuple[int, int, float]] = []
+        entries: list[tuple[int, int, Affine]] = []
         for k, constraint in enumerate(rows):
             low, body, high = constraint.to_bounded_expression()
             where = f"constraint {constraint.name}"
             form = walker.linear(body, where)
             inside = walker.affine(form.constant, where)
             for key, coefficient in form.linear.items():
-                value, terms = walker.affine(coefficient, where)
-                if terms:
-                    raise MarketError(
-                        f"constraint {constraint.name}: the coefficient of a variable depends on "
-                        "a mutable parameter; only costs, bounds and right-hand sides may"
-                    )
-                entries.append((k, self._column[key], value))
+                entries.append((k, self._column[key], walker.affine(coefficient, where)))
             if low is not None:
                 row_lower.put(k, *_minus(walker.affine(low, where), inside))
             if high is not None:
                 row_upper.put(k, *_minus(walker.affine(high, where), inside))
-        place = np.array([entry[:2] for entry in entries], dtype=np.int64).reshape(-1, 2)
-        coefficient = np.array([entry[2] for entry in entries])
-        shape = (len(rows), len(columns))
+        matrix, coefficients = self._matrix(entries, (len(rows), len(columns)))
         return LinearForm(
-            matrix=sp.csc_matrix((coefficient, (place[:, 0], place[:, 1])), shape=shape),
+            matrix=matrix,
+            coefficients=coefficients,
             cost=cost.map(size),
             column_lower=lower.map(size),
             column_upper=upper.map(size),
@@ -304,6 +312,18 @@ class CompiledProgram:
             row_upper=row_upper.map(size),
             offset=offset.map(size),
         )
+
+    def _matrix(
+        self, entries: list[tuple[int, int, Affine]], shape: tuple[int, int]
+    ) -> tuple[sp.csc_matrix, AffineMap]:
+        # By column, then by row: the order of a matrix stored by columns.
+        entries.sort(key=lambda entry: (entry[1], entry[0]))
+        coefficients = _AffineRows(len(entries), 0.0)
+        for k, (_, _, coefficient) in enumerate(entries):
+            coefficients.put(k, *coefficient)
+        values = coefficients.map(len(self.theta))
+        place = ([row for row, _, _ in entries], [column for _, column, _ in entries])
+        return sp.csc_matrix((values(self.theta), place), shape=shape), values
 
     def _walk_objective(
         self, model: pe.ConcreteModel, n_columns: int, walker: _Walker
@@ -340,7 +360,7 @@ class CompiledProgram:
         self._basis = None
 
     def _prepare_updates(self) -> None:
-        """Stack the moving entries of all five maps into one matrix: one product per slot."""
+        """Stack the moving entries of all six maps into one matrix: one product per slot."""
         form, theta = self.form, self.theta
         self.cost = form.cost(theta)
         self.lower, self.upper = form.column_lower(theta), form.column_upper(theta)
@@ -349,12 +369,17 @@ class CompiledProgram:
         rows = np.union1d(form.row_lower.moving, form.row_upper.moving)
         self._moving_costs = form.cost.moving.astype(np.int32)
         self._moving_columns, self._moving_rows = columns.astype(np.int32), rows.astype(np.int32)
+        self._rows_matrix = form.matrix.tocsr()
+        # By columns the transpose is the same array of values, so that it follows by itself.
+        self._columns_matrix = form.matrix.T
+        coefficients = form.coefficients.moving
         parts = (
             (form.cost, self._moving_costs, self.cost),
             (form.column_lower, self._moving_columns, self.lower),
             (form.column_upper, self._moving_columns, self.upper),
             (form.row_lower, self._moving_rows, self._row_lower),
             (form.row_upper, self._moving_rows, self._row_upper),
+            (form.coefficients, coefficients.astype(np.int32), form.matrix.data),
         )
         self._stacked = sp.vstack([m.matrix[places] for m, places, _ in parts], format="csr")
         self._stacked_constant = np.concatenate([m.constant[places] for m, places, _ in parts])
@@ -363,8 +388,12 @@ class CompiledProgram:
             (slice(start, stop), places, target)
             for start, stop, (_, places, target) in zip(ends[:-1], ends[1:], parts, strict=True)
         ]
-        self._rows_matrix = form.matrix.tocsr()
-        self._columns_matrix = form.matrix.T.tocsr()
+        self._coefficient_row = form.matrix.indices[coefficients]
+        self._coefficient_column = form.column_of(coefficients)
+        # Where the entries of the matrix by columns lie in that by rows: numbers take the way.
+        numbers = form.matrix.copy()
+        numbers.data = np.arange(form.matrix.nnz)
+        self._coefficient_by_rows = np.argsort(numbers.tocsr().data)[coefficients]
 
     def parameter(self, name: str) -> Floats:
         """Return the writable part of theta of a mutable Param, in the Param's index order."""
@@ -431,13 +460,23 @@ class CompiledProgram:
             self._highs.setBasis(basis)
 
     def update(self) -> None:
-        """Evaluate the costs and bounds that follow from theta."""
+        """Evaluate the costs, bounds and coefficients that follow from theta."""
         if np.isnan(self.theta).any():
             self._refuse_parameters()
         moved = self._stacked @ self.theta
         moved += self._stacked_constant
         for part, places, target in self._targets:
             target[places] = moved[part]
+        if len(self._coefficient_row):
+            self._follow_coefficients(moved[self._targets[-1][0]])
+
+    def _follow_coefficients(self, coefficients: Floats) -> None:
+        if not np.isfinite(coefficients).all():
+            raise MarketError("a coefficient of a constraint is infinite; only bounds may be")
+        self._rows_matrix.data[self._coefficient_by_rows] = coefficients
+        if (coefficients != self._sent[-1]).any():
+            # HiGHS holds factors of the last basis that belong to other coefficients.
+            self._basis = None
 
     def _refuse_parameters(self) -> None:
         wrong = [name for name, part in self._slices.items() if np.isnan(self.theta[part]).any()]
@@ -528,11 +567,11 @@ class CompiledProgram:
         return status
 
     def _hand_over(self) -> None:
-        """Give HiGHS the costs and bounds that changed since it ran last."""
+        """Give HiGHS the costs, bounds and coefficients that changed since it ran last."""
         now = [target[places] for _, places, target in self._targets]
         changed = [a != b for a, b in zip(now, self._sent, strict=True)]
         self._sent = now
-        cost, lower, upper, row_lower, row_upper = now
+        cost, lower, upper, row_lower, row_upper, coefficients = now
         new = np.flatnonzero(changed[0])
         if len(new):
             self._highs.changeColsCost(len(new), self._moving_costs[new], cost[new])
@@ -544,3 +583,6 @@ class CompiledProgram:
         if len(new):
             rows = self._moving_rows[new]
             self._highs.changeRowsBounds(len(new), rows, row_lower[new], row_upper[new])
+        for k in np.flatnonzero(changed[5]):
+            row, column = self._coefficient_row[k], self._coefficient_column[k]
+            self._highs.changeCoeff(row, column, coefficients[k])

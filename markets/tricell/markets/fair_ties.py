@@ -21,6 +21,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spl
 from numpy.typing import NDArray
 
+from tricell.errors import MarketError
 from tricell.markets.compiled_program import (
     REDUCED_COST_TOLERANCE,
     CompiledProgram,
@@ -216,6 +217,12 @@ class FairTies:
     Attributes
     ----------
     unresolved : slots in which no fair point was found and the solver's vertex was kept.
+
+    Raises
+    ------
+    MarketError
+        If a coefficient of one of the columns depends on a parameter: the network and what it
+        does with an order are factored once.
     """
 
     def __init__(self, program: CompiledProgram, columns: TieColumns) -> None:
@@ -223,6 +230,12 @@ class FairTies:
         self._program, self._columns = program, columns
         self._orders_t = sp.csr_matrix(matrix[:, columns.orders].T)
         others = np.concatenate([columns.imports, columns.exports, columns.states])
+        moving = program.form.moving_columns
+        if np.isin(moving, columns.orders).any() or np.isin(moving, others).any():
+            raise MarketError(
+                "the coefficients of orders, exchanges and network states must not depend on "
+                "mutable parameters where ties are settled fairly"
+            )
         self._others_t = sp.csr_matrix(matrix[:, others].T)
         self._others = others
         definition = matrix[columns.definitions]
