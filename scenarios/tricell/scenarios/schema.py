@@ -32,6 +32,7 @@ from tricell.scenarios.population_tables import ProfileSource
 from tricell.scenarios.prices import FeedInPrice, RetailPrice, WholesalePrice
 from tricell.scenarios.section import Section, broken_rule
 from tricell.scenarios.third_party import ThirdPartySimulator
+from tricell.scenarios.weather import Weather
 from tricell.simulators.battery_strategies import BatteryStrategyParameters
 from tricell.simulators.strategies.self_consumption import SelfConsumption
 
@@ -383,6 +384,8 @@ class Scenario(Section):
     """The network and its areas."""
     limits: Limits = Limits()
     """What the grid must keep."""
+    weather: Weather | None = None
+    """The weather that drives devices which ask for it (none)."""
     participants: Participants
     """Who trades."""
     prices: Prices
