@@ -153,7 +153,16 @@ def create_table(
     id_column = table.column(table.axis)
     rows = np.arange(next(iter(columns.values())).size, dtype=np.int64)
     values = rows if id_column is None else columns[table.axis]
-    axis = create_axis(group, id_column or row_number(table), values)
+    create_axis(group, id_column or row_number(table), values)
+    add_columns(group, table, columns, gzip_level)
+    return group
+
+
+def add_columns(
+    group: h5py.Group, table: layout.Table, columns: Mapping[str, Column], gzip_level: int
+) -> None:
+    """Write checked columns of a table whose axis is there."""
+    axis = group[table.axis]
     for column in table.columns:
         if column.name in columns and column.name != table.axis:
             values = columns[column.name]
@@ -161,7 +170,6 @@ def create_table(
             chunk: Literal[True] | None = True if is_packed else None
             created = _create(group, column, values.shape, chunk, gzip_level, values=values)
             attach(created, [axis])
-    return group
 
 
 def create_growing_table(

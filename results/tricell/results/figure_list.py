@@ -7,7 +7,7 @@ page of key figures in the documentation is made from this list, and tests hold 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from tricell.results import layout
@@ -52,6 +52,8 @@ class FigureDefinition:
     formula : how it follows from what is in the file; h is the length of a slot in hours.
     undefined : when it is undefined although the file has the data; empty for never.
     source : who defined it so; empty where the name says it.
+    is_everywhere : whether every file has rows of it, undefined or not; if not, a file has them
+        only if it has what the figure is made of.
     """
 
     name: str
@@ -61,6 +63,7 @@ class FigureDefinition:
     formula: str
     undefined: str = ""
     source: str = ""
+    is_everywhere: bool = True
 
 
 _ENERGY = (
@@ -150,7 +153,8 @@ _PEAKS = (
         GRIDS,
         "highest import of the same participants without trading",
         "max_t max(load - generation - unsold, 0) / h",
-        "anybody has a battery: the file does not tell how it would run without trading",
+        "anybody has a battery or another device that shifts energy: the file does not tell how it "
+        "would run without trading",
     ),
     FigureDefinition(
         "peak_import_reduction",
@@ -481,6 +485,7 @@ _BILLS = (
             f"sum {name} / sum total",
             "the bills are no cost in all",
             "CEER 2020",
+            is_everywhere=name not in layout.OPTIONAL_BILL_PARTS,
         )
         for name in BILL_COMPONENTS
     ),
@@ -654,6 +659,202 @@ _ACCOUNTS = (
         "the same of the network operator",
         "sum amount to wholesale - sum amount from it",
     ),
+    FigureDefinition(
+        "transmission_operator_pays",
+        "EUR",
+        (RUN,),
+        "what the transmission system operator pays less what he receives",
+        "sum amount as payer - sum amount as payee",
+        is_everywhere=False,
+    ),
+)
+_FLEXIBILITY = tuple(
+    replace(figure, is_everywhere=False)
+    for figure in (
+        FigureDefinition(
+            "vehicle_energy",
+            "kWh",
+            GROUPS,
+            "energy that vehicles were charged with, less what they gave back",
+            "sum energy of tables/device over vehicles",
+            "nobody has a vehicle",
+        ),
+        FigureDefinition(
+            "vehicle_energy_missed",
+            "kWh",
+            GROUPS,
+            "energy that vehicles lacked when they left",
+            "sum unmet over vehicles",
+            "nobody has a vehicle",
+        ),
+        FigureDefinition(
+            "short_departure_share",
+            "1",
+            GROUPS,
+            "share of the departures with less energy than needed",
+            "sum short_departures / sum departures",
+            "no vehicle leaves",
+        ),
+        FigureDefinition(
+            "heat_pump_energy",
+            "kWh",
+            GROUPS,
+            "electricity that heat pumps consumed",
+            "sum energy over houses and heat stores",
+            "nobody has a heat pump",
+        ),
+        FigureDefinition(
+            "heat_discomfort",
+            "K h",
+            GROUPS,
+            "time outside the comfort band times how far outside",
+            "sum discomfort over houses and heat stores",
+            "nobody has a heat pump",
+        ),
+        FigureDefinition(
+            "heat_unmet",
+            "kWh",
+            GROUPS,
+            "heat demand that was not served",
+            "sum unmet over houses and heat stores",
+            "nobody has a heat pump",
+        ),
+        FigureDefinition(
+            "appliance_energy",
+            "kWh",
+            GROUPS,
+            "energy that shiftable appliances consumed",
+            "sum energy over appliances",
+            "nobody has an appliance",
+        ),
+        FigureDefinition(
+            "appliance_energy_missed",
+            "kWh",
+            GROUPS,
+            "energy of jobs that were missed",
+            "sum unmet over appliances",
+            "nobody has an appliance",
+        ),
+        FigureDefinition(
+            "shared_battery_cycles",
+            "1",
+            GROUPS,
+            "equivalent full cycles of shared batteries",
+            "sum abs(p) h / (2 sum capacity_kwh)",
+            "no shared battery",
+        ),
+        FigureDefinition(
+            "shared_battery_losses",
+            "kWh",
+            GROUPS,
+            "losses of shared batteries, without the last slot: series hold what is in store at "
+            "the start of a slot",
+            "sum_t<T p h - (stored_T - stored_1)",
+            "no shared battery, or a single slot",
+        ),
+        FigureDefinition(
+            "imbalance_energy",
+            "kWh",
+            EVERYWHERE,
+            "energy that differs from what was contracted, after deviations of members cancel; of "
+            "a level the sum of its areas",
+            "sum_t abs(sum_n (p_net - p_contracted)) h",
+        ),
+        FigureDefinition(
+            "imbalance_cost",
+            "EUR",
+            EVERYWHERE,
+            "what participants pay for it",
+            "sum imbalance of tables/bill",
+        ),
+        FigureDefinition(
+            "forecast_mae",
+            "kWh",
+            NETWORKS,
+            "mean absolute error of the forecast of net energy; of the run that of its top area",
+            "mae of tables/forecast: mean_t abs(forecast - metered)",
+            "the run has several top areas",
+        ),
+        FigureDefinition(
+            "forecast_wape",
+            "1",
+            NETWORKS,
+            "those errors over what is consumed or given",
+            "wape: sum_t abs(forecast - metered) / sum_t abs(metered)",
+            "nothing is consumed or given, or the run has several top areas",
+        ),
+        FigureDefinition(
+            "member_forecast_mae",
+            "kWh",
+            NETWORKS,
+            "mean absolute error of the forecasts of single participants",
+            "member_mae of tables/forecast",
+            "the run has several top areas",
+        ),
+        FigureDefinition(
+            "member_forecast_wape",
+            "1",
+            NETWORKS,
+            "those errors over what they consume or give",
+            "member_wape of tables/forecast",
+            "nothing is consumed or given, or the run has several top areas",
+        ),
+        FigureDefinition(
+            "flexibility_asked",
+            "kWh",
+            NETWORKS,
+            "flexibility that services asked for",
+            "sum need of tables/service",
+            "nothing was asked of the area itself",
+        ),
+        FigureDefinition(
+            "flexibility_accepted",
+            "kWh",
+            NETWORKS,
+            "flexibility that services bought",
+            "sum accepted",
+            "nothing was asked of the area itself",
+        ),
+        FigureDefinition(
+            "flexibility_delivered",
+            "kWh",
+            NETWORKS,
+            "flexibility delivered, measured against a baseline",
+            "sum delivered",
+            "nothing was asked of the area itself",
+        ),
+        FigureDefinition(
+            "flexibility_unmet",
+            "kWh",
+            NETWORKS,
+            "flexibility asked for and not delivered",
+            "sum unmet",
+            "nothing was asked of the area itself",
+        ),
+        FigureDefinition(
+            "flexibility_delivered_share",
+            "1",
+            NETWORKS,
+            "delivered over asked flexibility",
+            "flexibility_delivered / flexibility_asked",
+            "nothing was asked for",
+        ),
+        FigureDefinition(
+            "flexibility_cost",
+            "EUR",
+            NETWORKS,
+            "what those who asked paid for it",
+            "sum cost",
+            "nothing was asked of the area itself",
+        ),
+        FigureDefinition(
+            "flexibility_income",
+            "EUR",
+            EVERYWHERE,
+            "what participants got for flexibility sold as a service",
+            "- sum flexibility of tables/bill",
+        ),
+    )
 )
 _TOLD = (
     FigureDefinition(
@@ -670,6 +871,22 @@ _TOLD = (
         "the same without trading",
         "told by the run: series hold what is in store at the start of a slot",
     ),
+    FigureDefinition(
+        "lookahead_value",
+        "EUR",
+        (RUN,),
+        "what looking ahead saved",
+        "told by the run: bills of the same run under the strategy rule less those of the run",
+        is_everywhere=False,
+    ),
+    FigureDefinition(
+        "lookahead_regret",
+        "EUR",
+        (RUN,),
+        "what perfect forecasts would have saved beyond that",
+        "told by the run: bills of the run less those of the same run with perfect foresight",
+        is_everywhere=False,
+    ),
 )
 
 FAMILIES: Mapping[str, tuple[FigureDefinition, ...]] = MappingProxyType(
@@ -681,6 +898,7 @@ FAMILIES: Mapping[str, tuple[FigureDefinition, ...]] = MappingProxyType(
         "Bills": _BILLS,
         "Fairness": _FAIRNESS,
         "Accounts": _ACCOUNTS,
+        "Flexibility": _FLEXIBILITY,
         "Told by the run": _TOLD,
     }
 )

@@ -47,7 +47,8 @@ class Scopes:
     within : whether area b is area a or lies below it, shape (A, A).
     agent, agent_class : id and customer class of each of the N agents.
     agent_area : row of the area that an agent is a member of, -1 = unknown, shape (N,).
-    may_store : whether an agent has a battery or the file does not tell, shape (N,).
+    may_store : whether an agent has a battery or another device that shifts energy, or the file
+        does not tell, shape (N,).
     """
 
     area: tuple[str, ...]
@@ -167,6 +168,7 @@ def scopes_of(results: Results) -> Scopes:
     ids, parents = ([str(each) for each in areas[name]] for name in ("area", "parent"))
     row = {name: number for number, name in enumerate(ids)}
     battery = agents.get("battery_kwh", pd.Series(np.nan, agents.index))
+    owners = table_or_empty(results, layout.DEVICE)["agent"]
     return Scopes(
         area=tuple(ids),
         area_level=tuple(str(each) for each in areas["level"]),
@@ -175,7 +177,8 @@ def scopes_of(results: Results) -> Scopes:
         agent=tuple(str(each) for each in agents["agent"]),
         agent_class=tuple(str(each) for each in agents["class"]),
         agent_area=np.array([row.get(str(area), UNKNOWN_ROW) for area in agents["area"]], np.int64),
-        may_store=battery.to_numpy(dtype=np.float64) != 0.0,
+        may_store=(battery.to_numpy(dtype=np.float64) != 0.0)
+        | agents["agent"].isin(owners).to_numpy(),
     )
 
 

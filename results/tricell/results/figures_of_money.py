@@ -31,6 +31,7 @@ BILL_SUMS = {
 """Figures of groups that are the sum of a column of tables/bill."""
 AGENT_SUMS = {"saving": "saving", "curtailed": "curtailed", "energy_not_served": "unserved"}
 """The same, and of agents their entry."""
+TSO_PAYS = "transmission_operator_pays"
 ENERGY_BOUGHT = ("energy_p2p", "energy_retail")
 ENERGY_SOLD = ("energy_p2p", "export")
 
@@ -172,7 +173,8 @@ def account_figures(results: Results) -> Values:
     if "posting" not in results.tables:
         return {}
     blocks = [_accounts(block) for block in results.table_blocks("posting")]
-    return {name: {RUN: sum(block[name] for block in blocks)} for name in blocks[0]}
+    names = sorted({name for block in blocks for name in block})
+    return {name: {RUN: sum(block.get(name, 0.0) for block in blocks)} for name in names}
 
 
 def _accounts(postings: pd.DataFrame) -> dict[str, float]:
@@ -182,7 +184,9 @@ def _accounts(postings: pd.DataFrame) -> dict[str, float]:
         (str(payer), str(payee)): float(eur)
         for payer, payee, eur in zip(*(flows[name] for name in flows), strict=True)
     }
-    return {
+    parties = {party for pair in paid for party in pair}
+    of_tso = {TSO_PAYS: -_received("tso", paid)} if "tso" in parties else {}
+    return of_tso | {
         "agents_pay": -_received("agents", paid),
         "retailer_receives": _received("retailer", paid),
         "network_operator_receives": _received("dso", paid),

@@ -13,6 +13,7 @@ from tricell.results import layout
 from tricell.results.datasets import (
     ROWS_PER_TABLE_CHUNK,
     Column,
+    add_columns,
     attach,
     create_axis,
     create_growing_table,
@@ -223,12 +224,16 @@ def end_file(
     failure_message: str,
     gzip_level: int,
 ) -> None:
-    """Write the tables at the end of a joined file, then its status."""
+    """Write the tables at the end of a joined file, or more columns of one, then its status."""
     volume = sum(column.nbytes for columns in tables.values() for column in columns.values())
     require_room(path, 8 * volume + ROOM_FOR_THE_END // 8)
     with h5py.File(path, "r+", libver=PLAIN) as file:
+        parent = file[layout.TABLE_ROOT]
         for name, columns in tables.items():
-            create_table(file[layout.TABLE_ROOT], layout.TABLES[name], columns, gzip_level)
+            if name in parent:
+                add_columns(parent[name], layout.TABLES[name], columns, gzip_level)
+            else:
+                create_table(parent, layout.TABLES[name], columns, gzip_level)
         set_status(file, status, failure_message)
 
 

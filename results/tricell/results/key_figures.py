@@ -19,6 +19,7 @@ from tricell.results.datasets import Columns
 from tricell.results.figure_list import FIGURES, OVERALL, figures_of
 from tricell.results.figure_scopes import RUN, Scope, Scopes, scopes_of
 from tricell.results.figures_of_energy import Values, energy_figures
+from tricell.results.figures_of_flexibility import flexibility_figures
 from tricell.results.figures_of_grid import grid_figures
 from tricell.results.figures_of_markets import (
     market_figures,
@@ -49,12 +50,14 @@ def kpi_table(results: Results, extra: Sequence[Figure] = ()) -> Columns:
     """Compute all key figures of a results file, as columns of tables/kpi.
 
     Every figure of `figure_list` has a row for each thing that it speaks about; NaN where it is
-    undefined or the file lacks what it is made of.
+    undefined or the file lacks what it is made of. Figures that are not everywhere have rows only
+    if the file has what they are made of.
 
     Parameters
     ----------
     results : an open file.
-    extra : what the run knows and its series do not: the energy in store at the end.
+    extra : what the run knows and its series do not: the energy in store at the end, the value
+        of looking ahead.
 
     Raises
     ------
@@ -91,6 +94,7 @@ def figure_values(results: Results, scopes: Scopes) -> Values:
         **bill_figures(results, scopes, areas.slots * hours / HOURS_PER_YEAR),
         **price_figures(results, scopes, price_range(slots)),
         **account_figures(results),
+        **flexibility_figures(results, scopes, hours),
     }
     parts = {name: values.get(name, {}).get(RUN) for name in OVERALL}
     return {**values, "overall": {RUN: kpis.overall(parts)}}
@@ -100,6 +104,8 @@ def _rows(values: Values, scopes: Scopes) -> Iterator[Figure]:
     """List a figure for everything that it speaks about."""
     for scope in scopes.all():
         for figure in figures_of(scope.kind):
+            if not figure.is_everywhere and figure.name not in values:
+                continue
             value = values.get(figure.name, {}).get(scope)
             yield Figure(figure.name, value, figure.unit, *scope)
 

@@ -403,6 +403,82 @@ def settled_savings(saving_eur: ArrayLike, bill_eur: ArrayLike, tolerance: float
     return np.where(np.abs(savings) <= residue, 0.0, savings)
 
 
+def share(part: float, whole: float) -> float | None:
+    """Part over whole, such as departures of vehicles that lack energy over all; None of nothing.
+
+    Examples
+    --------
+    >>> share(1.0, 4.0), share(0.0, 0.0)
+    (0.25, None)
+    """
+    return _ratio(part, whole)
+
+
+def equivalent_full_cycles(energy_kwh: ArrayLike, capacity_kwh: float) -> float | None:
+    """Equivalent full cycles of a battery, sum abs(p h) / (2 capacity).
+
+    A full cycle charges the usable capacity once and discharges it once, at the terminals.
+
+    Parameters
+    ----------
+    energy_kwh
+        Energy per slot, positive charges, of any shape.
+    capacity_kwh
+        Usable capacity of all batteries meant.
+
+    Examples
+    --------
+    >>> equivalent_full_cycles([5.0, -5.0, 10.0, -10.0], 10.0)
+    1.5
+    """
+    return _ratio(float(np.abs(_known(energy_kwh)).sum()), 2.0 * capacity_kwh)
+
+
+def storage_losses(energy_kwh: ArrayLike, stored_kwh: ArrayLike) -> float | None:
+    """Losses of storage, sum p h less the rise of what is stored, kWh; None with less than 2 slots.
+
+    What is stored is known at the start of each slot, so the last slot does not count.
+
+    Parameters
+    ----------
+    energy_kwh, stored_kwh
+        Energy taken in each slot and stored at its start, shape (slots, batteries).
+
+    Examples
+    --------
+    >>> round(storage_losses([[1.0], [-0.8], [0.0]], [[0.0], [0.9], [0.0]]), 6)
+    0.2
+    """
+    energy, stored = _floats(energy_kwh), _floats(stored_kwh)
+    if len(stored) < 2:
+        return None
+    return float(energy[:-1].sum() - (stored[-1] - stored[0]).sum())
+
+
+def lookahead_value(cost_by_rule_eur: float, cost_eur: float) -> float:
+    """Value of looking ahead: cost under `rule` less cost, EUR; negative where it did not pay.
+
+    Both of the same participants, and of what is left in store at the end priced alike.
+
+    Examples
+    --------
+    >>> lookahead_value(10.0, 8.0)
+    2.0
+    """
+    return cost_by_rule_eur - cost_eur
+
+
+def lookahead_regret(cost_eur: float, cost_foreseen_eur: float) -> float:
+    """Give what better forecasts would have saved: cost less that with perfect foresight, EUR.
+
+    Examples
+    --------
+    >>> lookahead_regret(8.0, 7.5)
+    0.5
+    """
+    return cost_eur - cost_foreseen_eur
+
+
 def charge_recovery(revenue_eur: float, cost_eur: float) -> float | None:
     """Network charges collected over the network cost to recover."""
     return _ratio(revenue_eur, cost_eur)

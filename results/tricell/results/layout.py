@@ -658,7 +658,7 @@ _DEVICE_TABLE = Table(
             "f8",
             "kWh",
             "energy that it can hold; of a house heat from the lower to the upper comfort limit; "
-            "of an appliance the energy of its largest job",
+            "of an appliance 0",
         ),
         Variable("energy", "f8", "kWh", "energy consumed over the run, less what it gave back"),
         Variable("unmet", "f8", "kWh", "sum of its series of that name"),

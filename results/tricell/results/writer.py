@@ -51,6 +51,7 @@ from tricell.results.saved_run import SavedRun
 from tricell.results.segments import OpenSegment, Segment, segment_form
 from tricell.results.writer_checks import (
     checked_entities,
+    checked_totals,
     listed,
     recorded_variables,
     refuse_other_entities,
@@ -295,7 +296,7 @@ class ResultsWriter:
         Parameters
         ----------
         name
-            Name of the table, `layout.TRADE` or `layout.POSTING`.
+            Name of the table: `layout.TRADE`, `layout.POSTING` or `layout.SERVICE`.
         columns
             Column name -> values; the first rows decide which columns the table has.
 
@@ -376,7 +377,8 @@ class ResultsWriter:
             "complete", or "failed" for a run that ended early: what was computed stays readable,
             and the folder stays so that the run can be gone on with.
         tables
-            bill, warning, timing and so on: name -> column -> values.
+            bill, warning, timing and so on: name -> column -> values. Of the table of devices the
+            columns `layout.DEVICE_TOTALS`.
         failure_message
             Why the run failed.
         derive
@@ -584,9 +586,14 @@ class ResultsWriter:
         for name, columns in tables.items():
             if name not in layout.TABLES:
                 raise ResultsError(f"{name}: no such table; allowed: {', '.join(layout.TABLES)}")
-            if name in there:
+            is_totals = name == layout.DEVICE and name in self._entities
+            if name in (given or ()) or (name in there and not is_totals):
                 raise ResultsError(f"tables/{name} was written before; give it once")
-            checked[name] = checked_table(layout.TABLES[name], columns)
+            checked[name] = (
+                checked_totals(columns, self._entities[name])
+                if is_totals
+                else checked_table(layout.TABLES[name], columns)
+            )
         return checked
 
     def _check_shapes(self, values: BlockValues, count: int) -> None:

@@ -36,6 +36,24 @@ def checked_entities(entities: Mapping[str, Columns]) -> dict[str, dict[str, Col
     }
 
 
+def checked_totals(columns: Columns, devices: Mapping[str, Column]) -> dict[str, Column]:
+    """Give what is known about devices at the end of a run in the types of the layout.
+
+    Parameters
+    ----------
+    columns : of `layout.DEVICE_TOTALS`.
+    devices : columns of the table that were written before the run.
+    """
+    unknown = set(columns) - set(layout.DEVICE_TOTALS)
+    if unknown:
+        raise ResultsError(
+            f"{layout.table_path(layout.DEVICE)}: {listed(unknown)} is not given at the end of a "
+            f"run; allowed: {', '.join(layout.DEVICE_TOTALS)}"
+        )
+    whole = checked_table(layout.TABLES[layout.DEVICE], {**devices, **columns})
+    return {name: whole[name] for name in layout.DEVICE_TOTALS if name in columns}
+
+
 def recorded_variables(
     values: Mapping[str, Mapping[str, Any]], ids: Mapping[str, Column]
 ) -> dict[str, list[str]]:
