@@ -5,7 +5,8 @@ the grid:
 
 * ``none``: as cleared; the AC power flow only judges it.
 * ``envelope``: before the gate every connection gets the room that it may use, whatever the
-  others do with theirs; orders are clipped to it (`operating_envelopes`).
+  others do with theirs; orders are clipped to it (`operating_envelopes`). The gate is that of
+  the slot, or one for a whole day (`daily_envelopes`).
 * ``redispatch``: after the gate, the smallest change that keeps all limits (`redispatch`).
 * ``endogenous``: the joint program, which knows the grid, decides how much flows; the mechanisms
   decide who trades with whom, and at which price.
@@ -31,8 +32,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tricell.errors import MarketError
 from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.charge import Source
+from tricell.markets.daily_envelopes import DayForecast, PowerRange, daily_envelopes
 from tricell.markets.joint_market import Clearing, GridLimits, JointMarket, TradePrices
 from tricell.markets.level_settlement import LevelTrade
 from tricell.markets.linear_flow import LinearFlow
@@ -89,6 +92,7 @@ class SlotDemand:
     limits : limits of the linear model.
     retail_price, feed_in_price : EUR/kWh.
     own_use : what plants can serve at home in the joint program; None where no plant runs.
+    allowed : what was published for this slot before the day began; None if nothing was.
     """
 
     slot: int
@@ -106,6 +110,7 @@ class SlotDemand:
     retail_price: float
     feed_in_price: float
     own_use: OwnUse | None = None
+    allowed: PowerRange | None = None
 
 
 class LevelMarkets:
@@ -160,6 +165,21 @@ class LevelMarkets:
             self._redispatch.recall(memory["redispatch"])
         if self._envelopes is not None:
             self._envelopes.recall(memory["envelopes"])
+
+    def publish(self, day: DayForecast) -> PowerRange:
+        """Return the envelopes of a day, for `SlotDemand.allowed` of each of its slots.
+
+        Raises
+        ------
+        MarketError
+            If these markets do not meet the grid by envelopes.
+        """
+        if self._envelopes is None:
+            raise MarketError(
+                f"there are no envelopes to publish with `network: {self.design.network}`; "
+                "allowed is `network: envelope`"
+            )
+        return daily_envelopes(self._envelopes, self._meters.agent_node, day)
 
     def clear(self, demand: SlotDemand) -> tuple[Clearing, LevelTrade]:
         """Clear one slot on all levels.
@@ -237,7 +257,11 @@ class LevelMarkets:
         firm = sum_by_key(meters.agent_node, always, self.joint.problem.grid.n_node)
         flexible = meters.flexible(demand.meters, rows.energy_kwh)
         wanted = [meters.by_agent(flexible, side) / hours for side in (1.0, -1.0)]
-        room = envelopes.limits(firm, firm, wanted[0], wanted[1], demand.limits)
+        if demand.allowed is None:
+            room = envelopes.limits(firm, firm, wanted[0], wanted[1], demand.limits)
+        else:
+            published = demand.allowed.room(always).at_most(*wanted)
+            room = envelopes.cut(firm, published, demand.limits)
         share = [
             np.divide(limit, want, out=np.ones_like(want), where=want > 0.0)
             for limit, want in zip((room.import_kw, room.export_kw), wanted, strict=True)

@@ -58,6 +58,8 @@ SMALLEST_LOAD = 1e-12
 """Effects on a limit below this (kW or pu^2) are rounding."""
 SMALLEST_ENVELOPE_KW = 1e-9
 """Less is rounding, and counts as nothing."""
+STILL_KEPT = 5e-7
+"""How far beyond a limit (kW or pu^2) counts as kept: what programs that were solved leave."""
 
 
 # --- the rules on margins and sensitivities ---
@@ -180,6 +182,12 @@ class Envelopes:
     import_kw: Floats
     export_kw: Floats
 
+    def at_most(self, import_kw: Floats, export_kw: Floats) -> Envelopes:
+        """Return the same, but no more than is wanted."""
+        return Envelopes(
+            np.minimum(self.import_kw, import_kw), np.minimum(self.export_kw, export_kw)
+        )
+
 
 class EnvelopeCalculator:
     """Computes the envelopes of all connections of a grid; compiled once, for many slots.
@@ -247,20 +255,51 @@ class EnvelopeCalculator:
             If wanted power of an agent is negative or no finite number.
         """
         wanted = np.concatenate([wanted_import_kw, wanted_export_kw])
-        self._check_wanted(wanted)
+        room = self._room(firm_import_kw, firm_export_kw, wanted, limits)
+        if self.rule == "max_total":
+            return self._envelopes(self._largest_total(room), wanted)
+        return self._envelopes(self._shared(room - self._idle(), wanted), wanted)
+
+    def cut(self, firm_kw: Floats, published: Envelopes, limits: GridLimits) -> Envelopes:
+        """Return envelopes that were promised, less as few kW as it takes to keep all limits.
+
+        Parameters
+        ----------
+        firm_kw : firm net demand per node (positive consumes); it is never cut.
+        published : what each agent may use of what was promised, at least 0.
+        limits : limits of the linear model.
+        """
+        promised = np.concatenate([published.import_kw, published.export_kw])
+        room = self._room(firm_kw, firm_kw, promised, limits)
+        if (self._loads(promised) <= room + STILL_KEPT).all():
+            return published
+        return self._envelopes(self._largest_total(room), promised)
+
+    def _room(
+        self,
+        firm_import_kw: Floats,
+        firm_export_kw: Floats,
+        wanted_kw: Floats,
+        limits: GridLimits,
+    ) -> Floats:
+        """Set the slot, and return what every limit can take, at least what flows anyway."""
+        self._check_wanted(wanted_kw)
         highest = np.maximum(firm_import_kw, firm_export_kw)
         lowest = np.minimum(firm_import_kw, firm_export_kw)
         program = self._program
-        program.parameter("wanted_kw")[:] = wanted
+        program.parameter("wanted_kw")[:] = wanted_kw
         program.parameter("firm_spread_kw")[:] = highest - lowest
-        idle = self._loads(np.zeros(len(wanted)))
-        room = np.maximum(self._margins(highest, limits), idle)
-        if self.rule == "max_total":
-            power = self._largest_total(room)
-        else:
-            power = self._shared(room - idle, wanted)
-        power = np.where(power > SMALLEST_ENVELOPE_KW, np.clip(power, 0.0, wanted), 0.0)
-        return Envelopes(power[: self._n_agent], power[self._n_agent :])
+        return np.maximum(self._margins(highest, limits), self._idle())
+
+    def _idle(self) -> Floats:
+        """Return what the spread of firm demand alone puts on every limit."""
+        return self._loads(np.zeros(2 * self._n_agent))
+
+    def _envelopes(self, power_kw: Floats, wanted_kw: Floats) -> Envelopes:
+        """Return powers of both directions without rounding errors."""
+        kept = np.clip(power_kw, 0.0, wanted_kw)
+        kept = np.where(power_kw > SMALLEST_ENVELOPE_KW, kept, 0.0)
+        return Envelopes(kept[: self._n_agent], kept[self._n_agent :])
 
     def _tie_columns(self, model: pe.ConcreteModel) -> TieColumns:
         """One area with a boundless exchange: only the network's limits hold envelopes back."""
@@ -322,7 +361,7 @@ class EnvelopeCalculator:
         """Powers of the rules `equal` and `proportional`; a limit felt by both sides cuts both."""
         imports = np.arange(len(wanted)) < self._n_agent
         asked = wanted if self.rule == "proportional" else np.ones(len(wanted))
-        idle = self._loads(np.zeros(len(wanted)))
+        idle = self._idle()
         by_side = [self._loads(np.where(side, asked, 0.0)) - idle for side in (imports, ~imports)]
         both = by_side[IMPORT] + by_side[EXPORT]
         most = 1.0 if self.rule == "proportional" else np.inf
