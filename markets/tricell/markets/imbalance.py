@@ -21,7 +21,9 @@ is what the retailer gets for the net deviation, ``retail D`` or ``feed_in D``. 
 In a tree of areas deviations net inside the microgrid first, then in the cell, then in the area of
 all cells. `net_by_level` applies the same rule at every level: an area's net deviation is to the
 area above what an agent's deviation is to its own area. So an area pays the area above as an agent
-pays its area, and each balancing party keeps what netting gains at its own level.
+pays its area, and each balancing party keeps what netting gains at its own level. Under ``ucs``
+contract prices may differ from area to area; then a balancing party also keeps, or bears, the
+difference of prices on what its area passes on.
 
 Sources: Madhusudan, Zobiri, Mustafa 2022, Billing models for peer-to-peer electricity trading
 markets with imperfect bid-offer fulfillment (universal cost split); two-price and one-price
@@ -69,6 +71,25 @@ class ImbalancePrices:
     feed_in: ArrayLike
     contract: ArrayLike | None = None
     imbalance: ArrayLike | None = None
+
+
+@dataclass(frozen=True)
+class ImbalanceTerms:
+    """How the deviations of a run are settled.
+
+    Attributes
+    ----------
+    scheme : see the module.
+    price : of scheme ``single``, EUR/kWh in every slot; None for the others.
+    """
+
+    scheme: ImbalanceScheme
+    price: Floats | None = None
+
+    def part(self, first: int, count: int) -> ImbalanceTerms:
+        """Return the terms of some consecutive slots."""
+        price = None if self.price is None else self.price[first : first + count]
+        return replace(self, price=price)
 
 
 @dataclass(frozen=True)
@@ -308,7 +329,8 @@ def net_by_level(
     ----------
     deviation_kwh : metered less contracted energy, shape (T, N).
     tree : where agents and areas belong.
-    prices, scheme : as in `settle_imbalance`; one set of prices for all levels.
+    prices, scheme : as in `settle_imbalance`; one set of prices for all levels, but for the
+        contract price, which may be that of each area, shape (T, A).
 
     Raises
     ------
@@ -369,9 +391,13 @@ def _costs_of_members(
             price = _needed("imbalance", prices.imbalance, scheme)[..., None]
             agent, area = price * deviation_kwh, price * net_kwh
         case ImbalanceScheme.UCS:
-            price = _needed("contract", prices.contract, scheme)[..., None]
-            agent_share, area_share = _shares_down_the_tree(deviation_kwh, net_kwh, tree, prices)
-            agent, area = price * deviation_kwh + agent_share, price * net_kwh + area_share
+            price = _contract_by_area(prices, net_kwh)
+            agent_share, area_share = _shares_down_the_tree(
+                deviation_kwh, net_kwh, tree, replace(prices, contract=price)
+            )
+            # what the top has above itself is priced below
+            agent = price[:, tree.area_of_agent] * deviation_kwh + agent_share
+            area = price[:, tree.parent] * net_kwh + area_share
     top = tree.parent < 0
     area[:, top] = _two_prices(net_kwh[:, top], prices, per_agent=True)
     return agent, area
@@ -382,14 +408,22 @@ def _shares_down_the_tree(
 ) -> tuple[Floats, Floats]:
     """Shares of agents, (T, N), and areas, (T, A), in the cost of net deviations at the top."""
     agent_share, area_share = np.zeros_like(deviation_kwh), np.zeros_like(net_kwh)
+    contract = _contract_by_area(prices, net_kwh)
     for area in tree.bottom_up()[::-1]:
-        net = net_kwh[:, area]
-        total = _split_cost(net, prices) if tree.parent[area] < 0 else area_share[:, area]
+        net, total = net_kwh[:, area], area_share[:, area]
+        if tree.parent[area] < 0:
+            total = _split_cost(net, replace(prices, contract=contract[:, area]))
         agents, below = tree.members(int(area))
         members = np.concatenate([deviation_kwh[:, agents], net_kwh[:, below]], axis=1)
         shares = _equal_shares(members, net, total)
         agent_share[:, agents], area_share[:, below] = np.split(shares, [len(agents)], axis=1)
     return agent_share, area_share
+
+
+def _contract_by_area(prices: ImbalancePrices, net_kwh: Floats) -> Floats:
+    """Contract price of every area, EUR/kWh, shape (T, A)."""
+    price = _needed("contract", prices.contract, ImbalanceScheme.UCS)
+    return np.broadcast_to(price if price.ndim == 2 else price[..., None], net_kwh.shape)
 
 
 # --- checked input ---

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 def joint_trades(areas: TradingAreas, block: ClearedBlock) -> SlotTrades:
     """Return who traded with whom at which level, and at what price, in joint clearings."""
-    energy = block.p_net_kw * areas.takes_part * block.hours
+    energy = block.contracted_kw * areas.takes_part * block.hours
     buy, sell = np.maximum(energy, 0.0), np.maximum(-energy, 0.0)
     demand, supply = buy @ areas.members, sell @ areas.members
     is_open = areas.is_open(block.rates, block.retail_price, block.feed_in_price)

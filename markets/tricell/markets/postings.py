@@ -49,6 +49,7 @@ class Party(StrEnum):
     RETAILER = "retailer"
     DSO = "dso"
     WHOLESALE = "wholesale"
+    TSO = "tso"
 
 
 class Kind(StrEnum):
@@ -62,9 +63,18 @@ class Kind(StrEnum):
     LOSSES = "losses"
     LEVY = "levy"
     FLEX = "flex"
+    IMBALANCE = "imbalance"
+    CAPACITY = "capacity"
 
 
-METERED = (Kind.ENERGY_P2P, Kind.ENERGY_RETAIL, Kind.EXPORT, Kind.FLEX)
+METERED = (
+    Kind.ENERGY_P2P,
+    Kind.ENERGY_RETAIL,
+    Kind.EXPORT,
+    Kind.FLEX,
+    Kind.IMBALANCE,
+    Kind.CAPACITY,
+)
 """Kinds whose energy passes an agent's meter."""
 
 

@@ -9,6 +9,9 @@ retailer's own prices, is the rent of congested lines; it goes to the network op
 the price of the own node adds to that of the area. Whoever does not take part in the markets buys
 at the retail price and feeds in.
 
+Where meters tell something else than what was contracted, trades are those that were contracted,
+and the difference is settled as imbalance (`tricell.markets.imbalance_postings`).
+
 The retailer buys at the wholesale price what all agents together import; where losses are billed,
 the network operator does so for the losses. All of this is written down in double entry
 (`tricell.markets.postings`) and held against the meters, slot by slot.
@@ -29,6 +32,7 @@ from tricell.markets.charge_bills import (
     ChargeBook,
     kind_of_charge,
 )
+from tricell.markets.imbalance_postings import imbalance_postings
 from tricell.markets.joint_trades import area_trade_kw, joint_trades
 from tricell.markets.postings import (
     Kind,
@@ -79,8 +83,9 @@ class Settlement:
     energy_p2p, energy_retail, export, network, congestion, losses, levy : EUR per agent, summed
         over slots; `network` without charges of a whole period.
     redispatch : EUR per agent, for being moved away from what was traded.
+    imbalance : EUR per agent, for energy that differs from what was contracted.
     congestion_rent_eur : per slot, what the network operator gets because lines are full.
-    bought_p2p_kwh, sold_p2p_kwh, bought_retail_kwh, sold_retail_kwh : per agent.
+    bought_p2p_kwh, sold_p2p_kwh, bought_retail_kwh, sold_retail_kwh : per agent, as contracted.
     bought_kwh : by where it was bought (`Source`), shape (4, T, agents).
     agents_eur, retailer_eur, network_operator_eur, market_operator_eur : per slot, what each side
         receives (the agents' is what they pay, negative); the four add up to zero.
@@ -99,6 +104,7 @@ class Settlement:
     losses: Floats
     levy: Floats
     redispatch: Floats
+    imbalance: Floats
     congestion_rent_eur: Floats
     bought_p2p_kwh: Floats
     sold_p2p_kwh: Floats
@@ -161,10 +167,11 @@ def book(
         *_redispatch_postings(trades),
         *(posting for part in parts for posting in part.postings(trades, totals)),
     ]
+    receipts = trade_receipts(areas, trades, totals, parts, postings)
+    postings += imbalance_postings(areas, block, billing.levy_eur_per_kwh)
     wholesale = _wholesale_postings(block, billing)
     net_kwh = block.p_net_kw * block.hours
     balance = check_postings([*postings, *wholesale], net_kwh, block.first_slot)
-    receipts = trade_receipts(areas, trades, totals, parts, postings)
     pays = {party: -paid for party, paid in balances(wholesale, len(net_kwh)).items()}
     n_agent, n_area = len(areas.agent_area), len(areas.parent)
     per_agent = {kind: of_kind(postings, (kind,), n_agent) for kind in Kind}
@@ -178,6 +185,7 @@ def book(
         losses=per_agent[Kind.LOSSES],
         levy=per_agent[Kind.LEVY],
         redispatch=per_agent[Kind.FLEX],
+        imbalance=per_agent[Kind.IMBALANCE],
         congestion_rent_eur=_rent(postings, len(net_kwh)),
         bought_p2p_kwh=totals.bought_by_agent[local].sum(axis=0),
         sold_p2p_kwh=totals.sold_by_agent[local].sum(axis=0),

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from tricell.markets.charge import EnergyRates, Source
+from tricell.markets.imbalance import ImbalanceTerms
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -128,12 +129,26 @@ class TradingAreas:
 
 
 @dataclass(frozen=True)
+class Contracts:
+    """What was contracted in T slots where meters tell something else.
+
+    Attributes
+    ----------
+    p_net_kw : shape (T, agents), positive buys; of those who do not trade, what the meters tell.
+    terms : how deviations are settled in these slots.
+    """
+
+    p_net_kw: Floats
+    terms: ImbalanceTerms
+
+
+@dataclass(frozen=True)
 class ClearedBlock:
     """Schedules and prices of T slots.
 
     Attributes
     ----------
-    p_net_kw : shape (T, agents), positive buys.
+    p_net_kw : what the meters tell, shape (T, agents), positive buys.
     area_price, agent_price : EUR/kWh, shapes (T, areas) and (T, agents).
     retail_price, feed_in_price : EUR/kWh, shape (T,); the retail price is all in.
     hours : length of a slot.
@@ -141,6 +156,7 @@ class ClearedBlock:
     wholesale_price : EUR/kWh, shape (T,); None where the wholesale side is left out.
     area_loss_kw : losses in every area's own network, shape (T, areas); None if not known.
     first_slot : number of the first slot, for messages.
+    contracts : what was traded, where that is not what the meters tell; else None.
     """
 
     p_net_kw: Floats
@@ -153,6 +169,12 @@ class ClearedBlock:
     wholesale_price: Floats | None = None
     area_loss_kw: Floats | None = None
     first_slot: int = 0
+    contracts: Contracts | None = None
+
+    @property
+    def contracted_kw(self) -> Floats:
+        """What was contracted, kW, shape (T, agents)."""
+        return self.p_net_kw if self.contracts is None else self.contracts.p_net_kw
 
 
 @dataclass(frozen=True)
