@@ -14,6 +14,8 @@ from tricell.errors import MarketError
 from tricell.markets.forecast_error import (
     LEAST_FACTOR,
     PERFECT,
+    AccuracySums,
+    AreaAccuracy,
     ErrorModel,
     accuracy_of_areas,
     actual_from_forecast,
@@ -233,3 +235,20 @@ def test_an_area_s_error_is_that_of_its_net_energy() -> None:
     assert first.member_wape == pytest.approx(4 / 5)
     assert (second.mae_kwh, second.wape) == (0.5, 0.25)
     assert (empty.mae_kwh, empty.wape, empty.member_mae_kwh, empty.member_wape) == (None,) * 4
+
+
+def test_accuracy_added_up_block_by_block_is_that_of_the_whole() -> None:
+    actual = np.array([[1.0, -2.0, 0.5], [0.0, 1.0, -1.5], [2.0, 0.25, 1.0], [1.0, 1.0, 1.0]])
+    forecast = actual[::-1] * 1.25
+    # areas: everything, the first two agents, the last one, nobody
+    within = np.array([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]])
+    sums = AccuracySums(within)
+    sums.add(actual[:1], forecast[:1])
+    resumed = AccuracySums(within)
+    resumed.recall(sums.memory())
+    resumed.add(actual[1:], forecast[1:])
+    whole = accuracy_of_areas(actual, forecast, np.zeros(3, np.int64), 1)
+    parts = accuracy_of_areas(actual, forecast, np.array([1, 1, 2]), 4)
+    for found, wanted in zip(resumed.accuracy(), (*whole, *parts[1:]), strict=True):
+        assert vars(found) == pytest.approx(vars(wanted), rel=1e-12)
+    assert resumed.accuracy()[3] == AreaAccuracy(None, None, None, None)

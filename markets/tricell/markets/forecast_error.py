@@ -20,8 +20,10 @@ A forecast without error is `PERFECT`, sigma = 0: bit for bit the actual energy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -269,3 +271,66 @@ def _accuracy(actual_kwh: Floats, forecast_kwh: Floats) -> AreaAccuracy:
         mean_absolute_error(actual_kwh, forecast_kwh),
         weighted_absolute_error(actual_kwh, forecast_kwh),
     )
+
+
+class AccuracySums:
+    """Adds up, block by block, how far the forecasts of areas that lie in each other miss.
+
+    After all blocks `accuracy` is what `accuracy_of_areas` says of the whole, with every agent a
+    member of its own area and of all above it.
+
+    Parameters
+    ----------
+    within : matrix (N, A), sparse or not: 1 where an agent belongs to an area or to one below it.
+
+    Examples
+    --------
+    >>> sums = AccuracySums(np.array([[1.0], [1.0]]))
+    >>> sums.add(np.array([[1.0, 2.0]]), np.array([[2.0, 1.0]]))
+    >>> sums.accuracy()
+    [AreaAccuracy(mae_kwh=0.0, wape=0.0, member_mae_kwh=1.0, member_wape=0.6666666666666666)]
+    """
+
+    def __init__(self, within: Any) -> None:
+        self._within = within
+        self._members = np.asarray(within.sum(axis=0)).reshape(-1)
+        self._slots = 0
+        none = np.zeros(len(self._members))
+        self._sums = dict.fromkeys(("missed", "net", "members_missed", "members_net"), none)
+
+    def add(self, actual_kwh: Floats, forecast_kwh: Floats) -> None:
+        """Take a block of slots: net energy of each agent, and its forecast, shape (T, N)."""
+        missed = forecast_kwh - actual_kwh
+        found = {
+            "missed": np.abs(missed @ self._within),
+            "net": np.abs(actual_kwh @ self._within),
+            "members_missed": np.abs(missed) @ self._within,
+            "members_net": np.abs(actual_kwh) @ self._within,
+        }
+        self._sums = {name: self._sums[name] + each.sum(axis=0) for name, each in found.items()}
+        self._slots += len(actual_kwh)
+
+    def memory(self) -> dict[str, Any]:
+        """Return the sums so far, for `recall`."""
+        return {"slots": self._slots, "sums": self._sums}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from what `memory` returned."""
+        self._slots, self._sums = int(memory["slots"]), dict(memory["sums"])
+
+    def accuracy(self) -> list[AreaAccuracy]:
+        """Return the accuracy of the forecasts for each area."""
+        sums, slots = self._sums, self._slots
+        return [
+            AreaAccuracy(
+                _quotient(sums["missed"][area], float(slots) if members else 0.0),
+                _quotient(sums["missed"][area], sums["net"][area]),
+                _quotient(sums["members_missed"][area], slots * members),
+                _quotient(sums["members_missed"][area], sums["members_net"][area]),
+            )
+            for area, members in enumerate(self._members)
+        ]
+
+
+def _quotient(part: float, whole: float) -> float | None:
+    return float(part) / float(whole) if whole > 0.0 else None
