@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from tricell.errors import SimulatorError
 from tricell.markets.charge import EnergyRates, PeakSignal
 from tricell.results.reader import open_results
-from tricell.scenarios.co_simulation import simulator_settings
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
+from tricell.scenarios.store_settings import foreseen_by_batteries
 from tricell.scenarios.world import build_world
 from tricell.simulators.battery import apply_power, greedy_self_consumption
 from tricell.simulators.battery_orders import BatteryOrders, BatterySlot, KnownPrices, Step
 from tricell.simulators.battery_strategies import make_planner, make_strategy
 from tricell.simulators.energy_plan import Outlook
 from tricell.simulators.look_ahead import LookAhead, RunPlan, own_net_kw
+from tricell.simulators.owner_prices import storage_rates
 from tricell.simulators.peak_plan import PeakPlan, plan_peaks
 from tricell.simulators.population import (
     AgentKind,
@@ -36,8 +37,6 @@ from tricell.simulators.population import (
     Population,
     Profiles,
 )
-from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
-from tricell.simulators.storage_simulator import storage_rates
 from tricell.simulators.strategies.bill_saving import BillSaving
 from tricell.simulators.strategies.price_band import PriceBand
 from tricell.simulators.strategies.self_consumption import SelfConsumption
@@ -517,7 +516,8 @@ def village_power(folder: Path, *charges: str) -> tuple[Floats, Floats]:
     )
     scenario = load_scenario("village", [Override.from_assignment(text) for text in assignments])
     world = build_world(scenario)
-    foreseen = simulator_settings(world, NoSink())["storage"].look_ahead
+    foreseen = foreseen_by_batteries(world)
+    assert foreseen is not None
     caps = np.full(len(world.population.agents), np.inf)
     if foreseen.peaks is not None:
         owners = world.population.batteries.agent
@@ -540,14 +540,6 @@ def test_a_village_where_nobody_owns_a_battery_runs(tmp_path: Path) -> None:
     assert not len(build_world(scenario).population.batteries)
     with open_results(run_scenario(scenario, tmp_path / "run.h5").output) as results:
         assert results.frame("agent", "p_net").to_numpy().any()
-
-
-class NoSink:
-    def write(self, block: SlotBlock) -> None:
-        pass
-
-    def close(self, recorder: RecorderSimulator) -> None:
-        pass
 
 
 def test_in_a_village_market_a_price_on_peaks_is_heeded_and_lowers_the_peak_of_the_village(

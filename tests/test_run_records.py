@@ -13,14 +13,12 @@ from tricell.errors import PowerFlowError
 from tricell.results.reader import open_results
 from tricell.results.summary import print_summary, summarise
 from tricell.results.validation import validate
-from tricell.scenarios.co_simulation import start_co_simulation
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.shipped import shipped_names
+from tricell.scenarios.store_settings import owner_prices
 from tricell.scenarios.world import build_world
-from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
-from tricell.simulators.storage_simulator import StorageSimulator
 
 NETWORK = """
 name: network
@@ -97,23 +95,11 @@ def test_a_state_without_solution_is_told_with_its_slot(tmp_path: Path) -> None:
     assert not (tmp_path / "run.h5").exists()
 
 
-class NoSink:
-    def write(self, block: SlotBlock) -> None:
-        pass
-
-    def close(self, recorder: RecorderSimulator) -> None:
-        pass
-
-
 def test_a_strategy_knows_the_prices_of_the_calendar_day(tmp_path: Path) -> None:
     """A run from 06:00 has 18 hours of its first day ahead of it, not 24."""
     scenario = scenario_of(tmp_path, "create_cigre_network_lv", BATTERY_HOME, "time.days=2")
     world = build_world(scenario)
-    co_simulation = start_co_simulation(world, NoSink())
-    storage = co_simulation.simulators["storage"]
-    assert isinstance(storage, StorageSimulator)
-    known = [storage._known_prices(slot) for slot in (0, 71, 72)]
-    co_simulation.recorder.discard()
-    co_simulation.shut_down()
+    prices = owner_prices(world, world.population.batteries.agent)
+    known = [prices.known_at(slot) for slot in (0, 71, 72)]
     assert [len(prices.day_retail_eur_per_kwh) for prices in known] == [72, 72, 96]
     assert [prices.slot_of_day for prices in known] == [0, 71, 0]

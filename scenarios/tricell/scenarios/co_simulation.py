@@ -26,21 +26,16 @@ from tricell.errors import SimulatorError
 from tricell.grid_models.ac_feedback import Correction
 from tricell.scenarios.faults import did_you_mean
 from tricell.scenarios.schema import Market, Time
+from tricell.scenarios.store_settings import storage_settings
 from tricell.scenarios.third_party import Connection, ThirdPartySimulator
 from tricell.scenarios.world import GENERATION_OFFER_EUR_PER_KWH, World
-from tricell.simulators.battery_strategies import make_strategy
 from tricell.simulators.grid_simulator import GridSettings, GridSimulator
 from tricell.simulators.household_simulator import HouseholdSettings, HouseholdSimulator
-from tricell.simulators.look_ahead import look_ahead
 from tricell.simulators.market_simulator import MarketSettings, MarketSimulator
 from tricell.simulators.recorder_simulator import RecorderSettings, RecorderSimulator, Sink
 from tricell.simulators.simulator_starters import CommandStarter, ModuleStarter
 from tricell.simulators.slot_simulator import Memory, SlotSimulator
-from tricell.simulators.storage_simulator import (
-    StorageSettings,
-    StorageSimulator,
-    storage_rates,
-)
+from tricell.simulators.storage_simulator import StorageSimulator
 from tricell.simulators.watched_starter import InstanceStarter, WatchedStarter
 
 Entity = Any
@@ -137,7 +132,7 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
     time, population = world.scenario.time, world.population
     return {
         "households": HouseholdSettings(population, time.start_utc, time.slots),
-        "storage": _storage_settings(world),
+        "storage": storage_settings(world),
         "market": MarketSettings(
             market=world.market,
             feedback=world.feedback,
@@ -164,40 +159,9 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
     }
 
 
-def _storage_settings(world: World) -> StorageSettings:
-    time, population = world.scenario.time, world.population
-    strategy = world.scenario.participants.battery
-    signals = [charge.peak_signal(world.customers) for charge in world.charges]
-    return StorageSettings(
-        batteries=population.batteries,
-        names=world.battery_names,
-        strategy=make_strategy(strategy),
-        prices=world.prices,
-        rates=storage_rates(
-            world.rates,
-            world.areas.seen_fee(world.rates, world.prices.retail, world.prices.feed_in),
-            agent_area=world.areas.agent_area,
-            battery_agent=population.batteries.agent,
-        ),
-        first_slot_of_day=_slots_since_midnight(time.start_utc, time.step_s),
-        look_ahead=look_ahead(
-            strategy,
-            population,
-            first_row=population.profiles.first_row(time.start_utc, time.slots, time.step_s),
-            month=world.calendar.month,
-            hours=time.step_hours,
-            signals=[signal for signal in signals if signal is not None],
-        ),
-    )
-
-
 def _max_reclearings(market: Market) -> int:
     """How often clearing again can help: never where the market does not know the grid."""
     return 0 if market.network == "none" else market.max_reclearings
-
-
-def _slots_since_midnight(start: np.datetime64, step_s: int) -> int:
-    return int((start - start.astype("datetime64[D]")) // np.timedelta64(step_s, "s"))
 
 
 SIMULATORS: Mapping[str, type[SlotSimulator[Any]]] = {
@@ -234,7 +198,7 @@ def connect_simulators(
     connect(storage, market, "storage")
     connect(market, grid, "schedule")
     connect(grid, market, "reclear", weak=True)
-    battery_kw = np.zeros(len(world.population.batteries))
+    battery_kw = np.zeros(len(world.participants.battery_agent))
     correction = world.first_correction
     if memory is not None:
         battery_kw = memory["storage"]["battery_kw"]

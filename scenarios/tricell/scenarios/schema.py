@@ -31,9 +31,17 @@ from tricell.scenarios.local_times import moment
 from tricell.scenarios.population_tables import ProfileSource
 from tricell.scenarios.prices import FeedInPrice, RetailPrice, WholesalePrice
 from tricell.scenarios.section import Section, broken_rule
+from tricell.scenarios.strategy import (
+    LookAheadStrategy,
+    RuleStrategy,
+    Strategy,
+    ThriftyStrategy,
+)
 from tricell.scenarios.third_party import ThirdPartySimulator
 from tricell.scenarios.weather import Weather
 from tricell.simulators.battery_strategies import BatteryStrategyParameters
+from tricell.simulators.strategies.bill_saving import BillSaving
+from tricell.simulators.strategies.price_band import PriceBand
 from tricell.simulators.strategies.self_consumption import SelfConsumption
 
 if TYPE_CHECKING:
@@ -257,7 +265,9 @@ class Participants(Section):
     profiles: ProfileSource
     """Where load and generation over time come from."""
     battery: BatteryStrategyParameters = SelfConsumption()
-    """Strategy of every battery (self_consumption)."""
+    """How batteries bid under the strategy `rule` (self_consumption)."""
+    strategy: Strategy = RuleStrategy()
+    """How devices are run: rule (default), price_band, lookahead, or a section of such a kind."""
     adoption: Adoption = Adoption()
     """Shares of households with PV, batteries, chargers, heat pumps, and of those that trade."""
     extra: tuple[ExtraParticipant, ...] = ()
@@ -268,6 +278,22 @@ class Participants(Section):
     def _names_are_unique(cls, extra: tuple[ExtraParticipant, ...]) -> tuple[ExtraParticipant, ...]:
         _refuse_repeated_name([participant.name for participant in extra], "extra participants")
         return extra
+
+    @model_validator(mode="after")
+    def _batteries_have_one_strategy(self) -> Participants:
+        fits: tuple[type[object], ...] = (SelfConsumption, PriceBand, BillSaving)
+        if isinstance(self.strategy, LookAheadStrategy):
+            fits = (SelfConsumption,)
+        elif isinstance(self.strategy, ThriftyStrategy):
+            fits = (SelfConsumption, PriceBand)
+        if not isinstance(self.battery, fits):
+            raise broken_rule(
+                f"batteries cannot follow `{self.battery.kind}` under `{self.strategy.kind}`",
+                at=("battery",),
+                allowed="any strategy of batteries with `strategy: rule`",
+                suggestion="leave out either `battery` or `strategy`",
+            )
+        return self
 
 
 class Fees(Section):

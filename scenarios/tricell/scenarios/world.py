@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,16 @@ from tricell.scenarios.prices import (
 )
 from tricell.scenarios.schema import Scenario
 from tricell.simulators.battery_orders import Step
+from tricell.simulators.device_list import DeviceList
+from tricell.simulators.fleet import Fleet
 from tricell.simulators.flexible_devices import FlexibleDevices
 from tricell.simulators.grid_simulator import GridNames, OperatingLimits
 from tricell.simulators.household_power import AgentPower
 from tricell.simulators.market_simulator import MarketParticipants
-from tricell.simulators.population import Population
+from tricell.simulators.owner_prices import PriceSeries
+from tricell.simulators.population import AgentKind, Population
 from tricell.simulators.recorder_simulator import RecorderLayout
-from tricell.simulators.storage_simulator import PriceSeries
+from tricell.simulators.store_fleets import appliances_of, other_fleets, shared_fleet
 
 Floats = NDArray[np.float64]
 
@@ -127,6 +131,24 @@ class World:
         return unique_names([ids[agent] for agent in self.population.batteries.agent], "battery")
 
     @property
+    def shared_batteries(self) -> NDArray[np.int64]:
+        """Rows of the batteries that are shared storage."""
+        kind = self.population.agents.kind[self.population.batteries.agent]
+        return np.flatnonzero(kind == AgentKind.SHARED_STORAGE)
+
+    @cached_property
+    def devices(self) -> DeviceList:
+        """All devices that shift energy beside the batteries of households."""
+        hours, flexible = self.scenario.time.step_hours, self.flexible
+        return DeviceList.of(
+            [
+                *other_fleets(flexible, hours),
+                *appliances_of(flexible, self.population.agents.id),
+                shared_fleet(self.population.batteries, self.shared_batteries, self.battery_names),
+            ]
+        )
+
+    @property
     def fixed_taps(self) -> NDArray[np.int64]:
         """Tap positions in the data, per row of the transformer table; 0 where there is none."""
         tables = (self.net.trafo, self.net.trafo3w)
@@ -147,6 +169,7 @@ class World:
             areas=self.areas,
             agent_node=self.participants.agent_node,
             batteries=self.population.batteries,
+            store_agent=self.participants.battery_agent,
             prices=self.prices,
             n_slot=time.slots,
             hours=time.step_hours,
@@ -158,6 +181,8 @@ class World:
             calendar=self.calendar,
             customers=self.customers,
             levy_eur_per_kwh=self.scenario.prices.levies_eur_per_kwh,
+            devices=self.devices if len(self.devices) else None,
+            shared=self.shared_batteries,
         )
 
 
@@ -182,7 +207,7 @@ def build_world(scenario: Scenario) -> World:
     charges = build_charges(scenario, tree.id)
     rates = energy_rates(charges, calendar, customers)
     wholesale, prices = build_prices(scenario, rates)
-    participants = _participants(population, grid)
+    participants = _participants(population, grid, other_fleets(flexible, scenario.time.step_hours))
     power_flow = PowerFlow(grid, net)
     controller = TapController(grid, net, power_flow)
     feedback = AcFeedback(grid, linear, limits.loading_percent / 100.0)
@@ -345,7 +370,9 @@ def _trading_areas(tree: AreaTree, population: Population) -> TradingAreas:
     )
 
 
-def _participants(population: Population, grid: ElectricalGrid) -> MarketParticipants:
+def _participants(
+    population: Population, grid: ElectricalGrid, fleets: Sequence[Fleet]
+) -> MarketParticipants:
     agents, devices = population.agents, population.devices
     node = grid.node_of_bus[agents.bus_row]
     if (node < 0).any():
@@ -358,7 +385,7 @@ def _participants(population: Population, grid: ElectricalGrid) -> MarketPartici
         agent_ids=agents.id,
         agent_node=node,
         generators=np.unique(devices.agent[devices.generates]),
-        battery_agent=population.batteries.agent,
+        battery_agent=np.concatenate([population.batteries.agent, *[f.agent for f in fleets]]),
     )
 
 

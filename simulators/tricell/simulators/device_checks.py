@@ -11,8 +11,9 @@ import numpy as np
 from tricell.errors import DataError, SimulatorError
 from tricell.simulators.population import BoolArray, FloatArray, IntArray
 
-POWER_TOLERANCE = 1e-9
-"""Share of a rating by which a power or an energy may overshoot and still count as rounding."""
+POWER_TOLERANCE = 1e-6
+"""Share of a rating by which a power or an energy may overshoot and still count as rounding: what
+the solver of a market leaves."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ from tricell.markets.settlement import TradingAreas
 from tricell.simulators.battery_orders import Step
 from tricell.simulators.messages import AgentPowerNow, Schedule, StorageNow
 from tricell.simulators.outsiders import Outside, Outsiders
+from tricell.simulators.owner_prices import PriceSeries
 from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, ChildKind, Memory, SlotSimulator
-from tricell.simulators.storage_simulator import PriceSeries
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -38,7 +38,8 @@ class MarketParticipants:
     agent_ids : names, for messages.
     agent_node : electrical node of each agent.
     generators : agents with generation; their orders are the first order columns.
-    battery_agent : owner of each battery; four order columns each follow, step by step.
+    battery_agent : owner of each store, batteries first; four order columns each follow, step by
+        step.
     """
 
     agent_ids: tuple[str, ...]
@@ -158,6 +159,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         self, slot: int, power: AgentPowerNow, storage: StorageNow, correction: Correction
     ) -> Schedule:
         """Build the slot's orders, clear them and turn the result into a schedule."""
+        power = with_firm_load(power, storage.firm_kw)
         reactive = power.q_load_kvar - power.q_generation_kvar
         q_node = sum_by_key(self._who.agent_node, reactive, self._market.problem.grid.n_node)
         limits = GridLimits(
@@ -243,6 +245,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             battery = battery + outside.battery_kw
         p_net = power.p_load_kw - generation
         p_net += sum_by_key(who.battery_agent, battery, len(p_net))
+        battery = battery + storage.must_kw
         return Schedule(
             memory=self.memory() if self.ends_block(self._slot) else None,
             power=power,
@@ -266,7 +269,9 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         earns = np.broadcast_to(
             self._prices.feed_in[slot] - rates.exported[0], len(power.p_load_kw)
         )
-        return self._outsiders.act(power, storage, np.asarray(earns))
+        fee = _of_slot(self._seen_fee, slot)
+        retail = self._prices.retail[slot] - fee[self._areas.agent_area[self._who.battery_agent]]
+        return self._outsiders.act(power, storage, np.asarray(earns), retail)
 
     def _generation_offer(self, power: AgentPowerNow, rates: EnergyRates) -> Floats:
         """Return what each agent's plants ask for: their own price, and what feeding in costs.
@@ -334,6 +339,13 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             market_discharge_price=price[Step.DISCHARGE_MARKET],
             generation_offer=offer,
         )
+
+
+def with_firm_load(power: AgentPowerNow, firm_kw: Floats) -> AgentPowerNow:
+    """Return the power of the agents with what their devices must take, part of their load."""
+    if not firm_kw.any():
+        return power
+    return replace(power, p_load_kw=power.p_load_kw + firm_kw)
 
 
 def _of_slot(series: Floats, slot: int) -> Floats:

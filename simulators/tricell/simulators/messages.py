@@ -14,6 +14,7 @@ from tricell.grid_models.power_flow import PowerFlowState
 from tricell.markets.joint_market import Clearing
 from tricell.markets.level_settlement import LevelTrade
 from tricell.simulators.battery_orders import BatteryOrders
+from tricell.simulators.fleet import DeviceState
 
 Floats = NDArray[np.float64]
 
@@ -37,16 +38,26 @@ class AgentPowerNow:
 
 @dataclass(frozen=True)
 class StorageNow:
-    """State and orders of all batteries at the start of a slot.
+    """State and orders of all stores at the start of a slot; batteries are the first of them.
 
     Attributes
     ----------
-    soc_kwh : energy stored, shape (batteries,).
-    orders : four steps per battery.
+    soc_kwh : energy stored in batteries, shape (batteries,).
+    orders : four steps per store.
+    must_kw : what each store takes whatever the market says, shape (stores,).
+    firm_kw : that and what appliances draw, part of the load, shape (agents,).
+    devices : states of all devices beside the batteries of households; None without any.
+    job_kw : what appliances draw, per device; None without any.
+    memory : what the fleets remember; only at the end of a block.
     """
 
     soc_kwh: Floats
     orders: BatteryOrders
+    must_kw: Floats
+    firm_kw: Floats
+    devices: DeviceState | None = None
+    job_kw: Floats | None = None
+    memory: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,10 +66,10 @@ class Schedule:
 
     Attributes
     ----------
-    power, storage : what the fleets published.
+    power, storage : what the fleets published; what stores must take is in the load.
     clearing : result of the market.
     generation_kw, p_net_kw : per agent.
-    battery_kw : per battery, positive charges.
+    battery_kw : per store, positive charges; what it must take is part of it.
     p_node_kw, q_node_kvar : consumption per electrical node.
     reclearings : how often the slot was cleared again so far.
     cold_starts : solves of this slot that had to start from scratch.

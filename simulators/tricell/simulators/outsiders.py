@@ -1,9 +1,9 @@
 """What those do who take no part in the local markets: alone with the retailer.
 
 Such a household uses its own generation, its battery takes its own steps (`Step.CHARGE_OWN`,
-`Step.DISCHARGE_OWN`) in full, and the rest is bought from or sold to the retailer. Where feeding in
-would cost money, the plant only serves its own household. The power flows like any other; grid
-limits do not hold it back.
+`Step.DISCHARGE_OWN`) in full, and of the others those that pay at the retailer's prices; the rest
+is bought from or sold to the retailer. Where feeding in would cost money, the plant only serves its
+own household. The power flows like any other; grid limits do not hold it back.
 """
 
 from __future__ import annotations
@@ -55,16 +55,24 @@ class Outsiders:
     def __bool__(self) -> bool:
         return not self._trades.all()
 
-    def act(self, power: AgentPowerNow, storage: StorageNow, feed_in_net: Floats) -> Outside:
+    def act(
+        self, power: AgentPowerNow, storage: StorageNow, feed_in_net: Floats, retail: Floats
+    ) -> Outside:
         """Return what they do in a slot.
 
         Parameters
         ----------
         power, storage : what the slot brings.
         feed_in_net : what a kWh fed in earns after charges, EUR/kWh, per agent.
+        retail : the retail price less the fee of the own area, EUR/kWh, per store: what limit
+            prices of orders are to be compared with.
         """
-        steps = storage.orders.upper_kw
+        steps, limit = storage.orders.upper_kw, storage.orders.limit_price_eur_per_kwh
         battery = steps[Step.CHARGE_OWN] - steps[Step.DISCHARGE_OWN]
+        buys = limit[Step.CHARGE_MARKET] >= retail
+        sells = limit[Step.DISCHARGE_MARKET] <= feed_in_net[self._battery_agent]
+        battery += np.where(buys, steps[Step.CHARGE_MARKET], 0.0)
+        battery -= np.where(sells, steps[Step.DISCHARGE_MARKET], 0.0)
         battery = np.where(self._battery_trades, 0.0, battery)
         stored = sum_by_key(self._battery_agent, battery, len(self._trades))
         need = np.maximum(power.p_load_kw + stored, 0.0)

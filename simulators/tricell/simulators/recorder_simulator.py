@@ -38,6 +38,7 @@ from tricell.markets.settlement import (
     settle,
 )
 from tricell.simulators.battery import apply_power
+from tricell.simulators.device_list import DeviceList, DeviceTotals
 from tricell.simulators.grid_simulator import (
     FLOW_BREACH_TOLERANCE_KW,
     VOLTAGE2_BREACH_TOLERANCE,
@@ -47,9 +48,9 @@ from tricell.simulators.grown_rows import GrownRows
 from tricell.simulators.interrupts import interrupts_held_back
 from tricell.simulators.messages import GridReport, Schedule
 from tricell.simulators.no_trading import MeterRates, NoTradingReference
+from tricell.simulators.owner_prices import PriceSeries
 from tricell.simulators.population import Batteries
 from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, Memory, SlotSimulator
-from tricell.simulators.storage_simulator import PriceSeries
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -80,6 +81,7 @@ class RecorderLayout:
     areas : market areas; `agent_area` inside.
     agent_node : node of each agent.
     batteries : ratings and owners.
+    store_agent : owner of each store, batteries first.
     prices : outside prices per slot.
     n_slot : slots of the run.
     hours : length of a slot.
@@ -89,6 +91,8 @@ class RecorderLayout:
     charges : network charges; without any, the rates are billed as one.
     calendar, customers : the slots, and who is billed; needed where there are charges.
     levy_eur_per_kwh : levies in the price of energy from the retailer.
+    devices : devices beside the batteries of households; None without any.
+    shared : rows of the batteries that are shared, the last of these devices.
     """
 
     grid: ElectricalGrid
@@ -96,6 +100,7 @@ class RecorderLayout:
     areas: TradingAreas
     agent_node: Indices
     batteries: Batteries
+    store_agent: Indices
     prices: PriceSeries
     n_slot: int
     hours: float
@@ -107,6 +112,8 @@ class RecorderLayout:
     calendar: Calendar | None = None
     customers: Customers | None = None
     levy_eur_per_kwh: float = 0.0
+    devices: DeviceList | None = None
+    shared: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -118,6 +125,7 @@ class RecorderLayout:
             "bus": len(self.grid.node_of_bus),
             "line": len(self.grid.line_branch),
             "trafo": len(self.grid.transformer_branch),
+            "device": 0 if self.devices is None else len(self.devices),
         }
 
 
@@ -215,6 +223,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
     period_postings : charges of the whole period, booked in its last slot.
     reference : bills without trading.
     curtailed_kwh : per agent.
+    devices : totals of the devices beside household batteries; None without any.
     stored_kwh : energy in each battery after the last slot.
     breaches : what the market had to give up, per edge and per node.
     slots_done : slots handed to the sink or waiting for it.
@@ -236,6 +245,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.period_postings: tuple[Posting, ...] = ()
         self._metered = _Metered(settings.layout)
         self.curtailed_kwh = np.zeros(n_agent)
+        self.devices = None if layout.devices is None else DeviceTotals(len(layout.devices))
         self.stored_kwh = layout.batteries.soc0_kwh
         self.breaches = Breaches(layout.linear.n_edge, layout.linear.n_node)
         self.reference = NoTradingReference(
@@ -287,6 +297,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         area = {"p_import": clearing.net_import_kw, "price": clearing.area_price, "loss": loss}
         self._keep("area", area)
         self._keep("slot", self._slot_values(slot, schedule, report))
+        if schedule.storage.devices is not None:
+            self._keep("device", self._device_values(schedule))
         self.breaches.add(slot, clearing.flow_breach_kw, clearing.voltage2_breach)
         if schedule.trade is not None:
             self._trades.append(schedule.trade)
@@ -311,7 +323,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         schedule = report.schedule
         assert schedule.memory is not None
         assert report.memory is not None
-        storage = {"soc_kwh": schedule.storage.soc_kwh, "battery_kw": schedule.battery_kw}
+        assert schedule.storage.memory is not None
+        storage = {**schedule.storage.memory, "battery_kw": schedule.battery_kw}
         mine = {
             "slots_done": self.slots_done,
             "bills": self.bills,
@@ -320,6 +333,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             "stored_kwh": self.stored_kwh,
             "breaches": self.breaches.memory(),
             "reference": self.reference.memory(),
+            "devices": {} if self.devices is None else self.devices.memory(),
         }
         return {
             "storage": storage,
@@ -346,6 +360,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.curtailed_kwh = memory["curtailed_kwh"]
         self.stored_kwh = memory["stored_kwh"]
         self.breaches.recall(memory["breaches"])
+        if self.devices is not None:
+            self.devices.recall(memory["devices"])
         self.reference.recall(memory["reference"], rows["reference"])
         self._metered.recall(rows["metered"])
 
@@ -373,9 +389,9 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         settled = perf_counter()
         self._sink.write(block)
         last = self._last.schedule
-        self.stored_kwh = apply_power(
-            self.layout.batteries, last.storage.soc_kwh, last.battery_kw, self.layout.hours
-        )
+        batteries = self.layout.batteries
+        done_kw = last.battery_kw[: len(batteries)]
+        self.stored_kwh = apply_power(batteries, last.storage.soc_kwh, done_kw, self.layout.hours)
         self._row = 0
         self._trades.clear()
         self.flushes += 1
@@ -398,13 +414,38 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         power, storage = schedule.power, schedule.storage
         batteries, n_agent = self.layout.batteries, len(self.layout.agent_node)
         return {
-            "p_load": power.p_load_kw,
+            "p_load": power.p_load_kw + self._drawn_beyond_must(schedule),
             "q_load": power.q_load_kvar,
             "p_pv_available": power.generation_kw,
             "p_pv": schedule.generation_kw,
             "soc": sum_by_key(batteries.agent, storage.soc_kwh, n_agent),
             "p_net": schedule.p_net_kw,
             "price": schedule.clearing.node_price[self.layout.agent_node],
+        }
+
+    def _drawn_beyond_must(self, schedule: Schedule) -> Floats | float:
+        """Return what vehicles and heat pumps of every agent took from the market, kW."""
+        first = len(self.layout.batteries)
+        drawn = np.maximum(schedule.battery_kw[first:], 0.0)
+        if not drawn.size:
+            return 0.0
+        drawn -= schedule.storage.must_kw[first:]
+        return sum_by_key(self.layout.store_agent[first:], drawn, len(self.layout.agent_node))
+
+    def _device_values(self, schedule: Schedule) -> dict[str, Any]:
+        storage, layout = schedule.storage, self.layout
+        assert storage.devices is not None
+        jobs = np.zeros(0) if storage.job_kw is None else storage.job_kw
+        of_stores = schedule.battery_kw
+        power = [of_stores[len(layout.batteries) :], jobs, of_stores[layout.shared]]
+        state = storage.devices
+        return {
+            "p": np.concatenate(power),
+            "stored": state.stored_kwh,
+            "unmet": state.unmet_kwh,
+            "temperature": state.temperature_c,
+            "departed": state.departed,
+            "discomfort": state.discomfort_kh,
         }
 
     def _bus_values(self, schedule: Schedule, report: GridReport) -> dict[str, Any]:
@@ -542,6 +583,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.receipts.add(money.postings)
         agent, slot = block.series["agent"], block.series["slot"]
         self._metered.add(block)
+        if self.devices is not None:
+            self.devices.add(block.series["device"], layout.hours)
         self.curtailed_kwh += agent["p_curtailed"].sum(axis=0) * layout.hours
         self.reference.add(
             agent["p_load"],

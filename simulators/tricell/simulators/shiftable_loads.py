@@ -125,7 +125,7 @@ def start_cheapest(
         Start of each job, `NOT_STARTED` for none.
     slot : int
         This slot.
-    price_eur_per_kwh : float64, shape (n_slot,)
+    price_eur_per_kwh : float64, shape (n_slot,) or (n_slot, n_job)
         Prices from this slot on, EUR/kWh.
 
     Returns
@@ -156,10 +156,12 @@ def _cheapest_is_now(
     lengths, profile = loads.slots[rows], loads.profile_kw[rows]
     longest = profile.shape[1]
     offsets = min(len(price_eur_per_kwh), int(last.max()) + 1)
-    known = price_eur_per_kwh[: offsets + longest - 1]
-    padded = np.concatenate([known, np.zeros(offsets + longest - 1 - len(known))])
+    price = price_eur_per_kwh[: offsets + longest - 1]
+    known = price[:, rows] if price.ndim > 1 else np.broadcast_to(price[:, None], (len(price), 1))
+    padding = np.zeros((offsets + longest - 1 - len(known), known.shape[1]))
+    windows = sliding_window_view(np.concatenate([known, padding]), longest, axis=0)
     # costs[k, j]: job j started k slots from now
-    costs = sliding_window_view(padded, longest) @ profile.T
+    costs = (windows * profile).sum(axis=-1)
     offset = np.arange(offsets)[:, None]
     possible = (offset <= last) & (offset + lengths <= len(price_eur_per_kwh))
     costs[~possible] = np.inf

@@ -1,4 +1,4 @@
-"""mosaik simulator of all batteries: state of charge, and what they bid."""
+"""mosaik simulator of all that stores or shifts energy: states, and what is bid for them."""
 
 from __future__ import annotations
 
@@ -7,71 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tricell.markets.charge import EnergyRates
-from tricell.simulators.battery import apply_power, own_surplus_of_batteries
-from tricell.simulators.battery_orders import BatterySlot, BatteryStrategy, KnownPrices
-from tricell.simulators.look_ahead import LookAhead, RunPlan
+from tricell.simulators.appliance_jobs import ApplianceJobs
+from tricell.simulators.fleet import DeviceState
 from tricell.simulators.messages import StorageNow
-from tricell.simulators.population import Batteries, IntArray
-from tricell.simulators.slot_simulator import ChildKind, Memory, SlotSimulator
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PriceSeries:
-    """Prices outside the local markets, per slot of the run, EUR/kWh."""
-
-    wholesale: Floats
-    retail: Floats
-    feed_in: Floats
-
-
-@dataclass(frozen=True)
-class StorageRates:
-    """What owners of batteries pay per kWh on top of prices, EUR/kWh.
-
-    Arrays of shape (T, n_battery), with the length 1 on an axis along which they do not change.
-
-    Attributes
-    ----------
-    fee : on energy from inside the battery's own area.
-    imported : on every kWh that the owner imports, wherever it was bought.
-    exported : on every kWh that the owner exports; negative where it earns.
-    """
-
-    fee: Floats
-    imported: Floats
-    exported: Floats
-
-
-def storage_rates(
-    rates: EnergyRates, area_fee: Floats, *, agent_area: IntArray, battery_agent: IntArray
-) -> StorageRates:
-    """Return what the owners of batteries pay per kWh.
-
-    Parameters
-    ----------
-    rates : EnergyRates
-        Network charges per kWh of all agents.
-    area_fee : float64, shape (n_slot or 1, n_area)
-        Fee of a kWh that is bought in each area, EUR/kWh.
-    agent_area : int64, shape (n_agent,)
-        Area of every agent.
-    battery_agent : int64, shape (n_battery,)
-        Owner of every battery.
-    """
-
-    def of_owners(rate: Floats) -> Floats:
-        return rate if rate.shape[1] == 1 else rate[:, battery_agent]
-
-    return StorageRates(
-        fee=area_fee[:, agent_area[battery_agent]],
-        imported=of_owners(rates.imported),
-        exported=of_owners(rates.exported),
-    )
+from tricell.simulators.owner_prices import OwnerPrices
+from tricell.simulators.population import FloatArray, IntArray
+from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, ChildKind, Memory, SlotSimulator
+from tricell.simulators.store_decisions import Decides, Stores
 
 
 @dataclass(frozen=True)
@@ -80,119 +23,123 @@ class StorageSettings:
 
     Attributes
     ----------
-    batteries : ratings and first states.
-    names : name of each battery.
-    strategy : turns states and prices into orders.
-    prices : prices that the strategies know.
-    rates : what the owners pay on top.
-    first_slot_of_day : slots between midnight UTC and the start of the run.
-    look_ahead : what a strategy that plans ahead foresees; None for all others.
+    stores : batteries, vehicles and heat pumps at their first states.
+    decides : what turns states and prices into orders.
+    appliances : jobs that run whole; None for none.
+    appliance_prices : what energy costs every agent, for jobs that wait for cheap slots; None for
+        jobs that start as early as they may.
+    shared : rows of the batteries that are shared, each a device of its own in the results.
     """
 
-    batteries: Batteries
-    names: tuple[str, ...]
-    strategy: BatteryStrategy
-    prices: PriceSeries
-    rates: StorageRates
-    first_slot_of_day: int
-    look_ahead: LookAhead | None = None
-
-
-@dataclass(frozen=True)
-class _OwnerPrices:
-    """Prices of the owners of batteries, all charges included."""
-
-    prices: PriceSeries
-    rates: StorageRates
-
-    def retail_at(self, slots: IntArray) -> Floats:
-        """Return all-in retail prices, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
-        return self.prices.retail[slots, None] + _at(self.rates.imported, slots)
-
-    def earned_at(self, slots: IntArray) -> Floats:
-        """Return what exports earn, EUR/kWh, shape (slots, n_battery) or (slots, 1)."""
-        return self.prices.feed_in[slots, None] - _at(self.rates.exported, slots)
-
-
-def _at(rate: Floats, slots: IntArray) -> Floats:
-    """Return the rates of some slots, one row if they never change."""
-    return rate if len(rate) == 1 else rate[slots]
+    stores: Stores
+    decides: Decides
+    appliances: ApplianceJobs | None
+    appliance_prices: OwnerPrices | None
+    shared: IntArray
 
 
 class StorageSimulator(SlotSimulator[StorageSettings]):
-    """Batteries of all agents.
+    """Batteries, vehicles, heat pumps and appliances of all agents.
 
-    Parent model ``Storage``: reads ``power`` of the households and ``battery_kw`` of the last
-    slot's schedule (a time-shifted connection); gives ``storage`` (`StorageNow`). Children
-    ``Battery`` (named by their agent): read ``soc_kwh`` at the start of the slot and ``p_kw`` of
-    the slot before.
+    Parent model ``Storage``: reads ``power`` of the households and ``battery_kw``, the power of all
+    stores in the last slot (a time-shifted connection); gives ``storage`` (`StorageNow`). Children
+    ``Battery`` (named by their agent), ``Vehicle``, ``House`` and ``HeatStore``: read ``soc_kwh``,
+    the stored energy at the start of the slot, and ``p_kw`` of the slot before. Children
+    ``Appliance``: read ``p_kw``.
     """
 
     MODEL = "Storage"
-    ATTRIBUTES = ("power", "battery_kw", "storage", "soc_kwh", "p_kw")
+    ATTRIBUTES = ("power", "battery_kw", "storage")
 
     def set_up(self, settings: StorageSettings) -> None:
-        """Set up the fleet."""
-        self._batteries, self._names = settings.batteries, settings.names
-        self._strategy, self._prices = settings.strategy, settings.prices
-        self._rates = settings.rates
-        self._first_slot_of_day = settings.first_slot_of_day
-        self._slots_per_day = 86_400 // self.step_s
-        self._soc_kwh = settings.batteries.soc0_kwh.copy()
-        self._plan: RunPlan | None = None
-        if settings.look_ahead is not None:
-            self._plan = RunPlan(
-                settings.batteries,
-                settings.look_ahead,
-                _OwnerPrices(settings.prices, settings.rates),
-                hours=self.step_s / 3600.0,
-            )
+        """Set up the fleets."""
+        self._stores, self._decides = settings.stores, settings.decides
+        self._jobs, self._job_prices = settings.appliances, settings.appliance_prices
+        self._shared = settings.shared
+        self._agent = np.concatenate([fleet.agent for fleet in self._stores.fleets])
 
     def child_kinds(self) -> Sequence[ChildKind]:
-        """One child per battery."""
-        outputs = {"soc_kwh": "soc_kwh", "p_kw": "p_kw"}
-        return (ChildKind("Battery", "battery", self._names, outputs),)
+        """One child per device."""
+        kinds = []
+        for fleet in self._stores.fleets:
+            outputs = {name: f"{fleet.kind} {name}" for name in ("soc_kwh", "p_kw")}
+            kinds.append(ChildKind(_model(fleet.kind), fleet.kind, fleet.names, outputs))
+        if self._jobs is not None:
+            kind = self._jobs.kind
+            kinds.append(ChildKind(_model(kind), kind, self._jobs.names, {"p_kw": f"{kind} p_kw"}))
+        return tuple(each for each in kinds if each.names)
 
     def recall(self, memory: Memory) -> None:
-        """Go on with the energy that was stored at the start of the slot before."""
-        self._soc_kwh = memory["soc_kwh"]
+        """Go on with what was stored and planned at the start of the slot before."""
+        for fleet in self._stores.fleets:
+            fleet.recall(memory[fleet.kind])
+        if self._jobs is not None:
+            self._jobs.recall(memory[self._jobs.kind])
+        self._decides.recall(memory["decides"])
+
+    def memory(self) -> Memory:
+        """Return all that later slots depend on, beside what is done in this one."""
+        kept = {fleet.kind: fleet.memory() for fleet in self._stores.fleets}
+        if self._jobs is not None:
+            kept[self._jobs.kind] = self._jobs.memory()
+        return {**kept, "decides": self._decides.memory()}
 
     def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
         """Carry out the last set-points, then bid for this slot."""
-        hours = self.step_s / 3600.0
+        fleets = self._stores.fleets
         done_kw = self.parent_input(inputs, "battery_kw")
-        if slot > 0:
-            self._soc_kwh = apply_power(self._batteries, self._soc_kwh, done_kw, hours)
+        done = self._stores.split(done_kw)
+        for fleet, power_kw in zip(fleets, done, strict=True):
+            if slot > 0:
+                fleet.carry_out(slot - 1, power_kw)
+            fleet.begin_slot(slot)
+        if slot % SLOTS_PER_BLOCK == 0 and slot > 0:
+            self._decides.recall(self._decides.memory())
         power = self.parent_input(inputs, "power")
-        surplus = power.generation_kw - power.p_load_kw
-        state = BatterySlot(
-            soc_kwh=self._soc_kwh,
-            own_surplus_kw=own_surplus_of_batteries(self._batteries, surplus),
-            hours=hours,
-            plan=None if self._plan is None else self._plan.of_slot(slot),
-        )
-        orders = self._strategy(self._batteries, state, self._known_prices(slot))
+        jobs_kw = self._run_jobs(slot, len(power.p_load_kw))
+        decision = self._decides.decide(slot, power.generation_kw - power.p_load_kw - jobs_kw)
+        must = np.bincount(self._agent, weights=decision.must_kw, minlength=len(jobs_kw))
         self.outputs = {
-            "storage": StorageNow(self._soc_kwh, orders),
-            "soc_kwh": self._soc_kwh,
-            "p_kw": done_kw,
+            "storage": StorageNow(
+                soc_kwh=self._stores.batteries.soc_kwh,
+                orders=decision.orders,
+                must_kw=decision.must_kw,
+                firm_kw=jobs_kw + must,
+                devices=self._device_states(),
+                job_kw=None if self._jobs is None else self._jobs.power_kw,
+                memory=self.memory() if self.ends_block(slot) else None,
+            )
         }
+        for fleet, power_kw in zip(fleets, done, strict=True):
+            self.outputs[f"{fleet.kind} p_kw"] = power_kw
 
-    def _known_prices(self, slot: int) -> KnownPrices:
-        since_midnight = (slot + self._first_slot_of_day) % self._slots_per_day
-        day_start, day_end = slot - since_midnight, slot - since_midnight + self._slots_per_day
-        day_start = max(day_start, 0)
-        prices, rates, now = self._prices, self._rates, np.array([slot])
-        day_retail = prices.retail[day_start:day_end]
-        if rates.imported.any():
-            day = np.arange(day_start, day_start + len(day_retail))
-            day_retail = day_retail[:, None] + _at(rates.imported, day)
-        imported = _at(rates.imported, now)[0]
-        return KnownPrices(
-            retail_eur_per_kwh=float(prices.retail[slot]) + imported,
-            feed_in_eur_per_kwh=float(prices.feed_in[slot]),
-            local_fee_eur_per_kwh=_at(rates.fee, now)[0] + imported,
-            day_retail_eur_per_kwh=day_retail,
-            slot_of_day=slot - day_start,
-            export_charge_eur_per_kwh=_at(rates.exported, now)[0],
-        )
+    def vector(self, name: str) -> Any:
+        """Return what children are read from; stored energy is looked up only where asked for."""
+        if name.endswith(" soc_kwh"):
+            kind = name.split(" ", maxsplit=1)[0]
+            return next(f.state().stored_kwh for f in self._stores.fleets if f.kind == kind)
+        if self._jobs is not None and name == f"{self._jobs.kind} p_kw":
+            return self._jobs.power_kw
+        return self.outputs[name]
+
+    def _run_jobs(self, slot: int, n_agent: int) -> FloatArray:
+        """Start the jobs of a slot and return what all of them draw, kW, shape (n_agent,)."""
+        if self._jobs is None:
+            return np.zeros(n_agent)
+        prices = self._job_prices
+        power = self._jobs.run(slot, None if prices is None else prices.retail_ahead(slot))
+        return np.asarray(np.bincount(self._jobs.agent, weights=power, minlength=n_agent))
+
+    def _device_states(self) -> DeviceState | None:
+        """Return the states of all devices beside household batteries; None without any."""
+        states = [fleet.state() for fleet in self._stores.others]
+        if self._jobs is not None:
+            states.append(self._jobs.state())
+        if len(self._shared):
+            states.append(DeviceState.of(self._stores.batteries.soc_kwh[self._shared]))
+        return DeviceState.joined(states) if states else None
+
+
+def _model(kind: str) -> str:
+    """Return the mosaik model of a kind of device, such as HeatStore for heat_store."""
+    return kind.title().replace("_", "")

@@ -1,0 +1,105 @@
+"""What the storage simulator of a world is set up with: fleets at their start, who decides."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tricell.scenarios.strategy import LookAheadStrategy, RuleStrategy, ThriftyStrategy
+from tricell.scenarios.world import World
+from tricell.simulators.battery_fleet import BatteryDevices
+from tricell.simulators.battery_strategies import make_strategy
+from tricell.simulators.look_ahead import LookAhead, RunPlan, look_ahead
+from tricell.simulators.owner_prices import OwnerPrices, storage_rates
+from tricell.simulators.storage_simulator import StorageSettings
+from tricell.simulators.store_decisions import ByRule, Decides, Stores
+from tricell.simulators.store_fleets import appliances_of, other_fleets
+from tricell.simulators.strategies.bill_saving import BillSaving
+from tricell.simulators.strategies.price_band import PriceBand
+from tricell.simulators.strategies.self_consumption import SelfConsumption
+
+
+def storage_settings(world: World) -> StorageSettings:
+    """Return fresh fleets and what decides for them."""
+    scenario, population = world.scenario, world.population
+    hours, strategy = scenario.time.step_hours, scenario.participants.strategy
+    wear = strategy.wear_eur_per_kwh if isinstance(strategy, LookAheadStrategy) else 0.0
+    stores = Stores(
+        BatteryDevices(population.batteries, world.battery_names, hours, wear),
+        other_fleets(world.flexible, hours, wear),
+    )
+    appliances = appliances_of(world.flexible, population.agents.id)
+    return StorageSettings(
+        stores=stores,
+        decides=_decides(world, stores),
+        appliances=appliances[0] if appliances else None,
+        appliance_prices=None if isinstance(strategy, RuleStrategy) else _prices_of_agents(world),
+        shared=world.shared_batteries,
+    )
+
+
+def _decides(world: World, stores: Stores) -> Decides:
+    strategy = world.scenario.participants.strategy
+    prices = owner_prices(world, world.participants.battery_agent)
+    if isinstance(strategy, LookAheadStrategy):
+        raise NotImplementedError
+    return _by_rule(world, stores, prices, thrifty=isinstance(strategy, ThriftyStrategy))
+
+
+def _by_rule(world: World, stores: Stores, prices: OwnerPrices, *, thrifty: bool) -> ByRule:
+    batteries, run_plan = world.population.batteries, None
+    bids = _battery_strategy(world)
+    if (foreseen := foreseen_by_batteries(world)) is not None:
+        hours = world.scenario.time.step_hours
+        run_plan = RunPlan(batteries, foreseen, prices.of_first(len(batteries)), hours=hours)
+    return ByRule(
+        stores,
+        make_strategy(bids),
+        prices,
+        run_plan,
+        waits_for_cheap_slots=thrifty,
+        shared=np.zeros(0, np.int64) if thrifty else world.shared_batteries,
+    )
+
+
+def _battery_strategy(world: World) -> SelfConsumption | PriceBand | BillSaving:
+    wanted = world.scenario.participants
+    if isinstance(wanted.strategy, ThriftyStrategy) and not isinstance(wanted.battery, PriceBand):
+        return PriceBand()
+    return wanted.battery
+
+
+def foreseen_by_batteries(world: World) -> LookAhead | None:
+    """Return what a battery strategy that plans ahead foresees of the run; None for all others."""
+    time, population = world.scenario.time, world.population
+    signals = [charge.peak_signal(world.customers) for charge in world.charges]
+    return look_ahead(
+        _battery_strategy(world),
+        population,
+        first_row=population.profiles.first_row(time.start_utc, time.slots, time.step_s),
+        month=world.calendar.month,
+        hours=time.step_hours,
+        signals=[signal for signal in signals if signal is not None],
+    )
+
+
+def owner_prices(world: World, agents: np.ndarray) -> OwnerPrices:
+    """Return the prices of some agents, one after the other, shape (n,)."""
+    time = world.scenario.time
+    rates = storage_rates(
+        world.rates,
+        world.areas.seen_fee(world.rates, world.prices.retail, world.prices.feed_in),
+        agent_area=world.areas.agent_area,
+        battery_agent=agents,
+    )
+    return OwnerPrices(world.prices, rates, time.step_hours, slots_since_midnight(world))
+
+
+def _prices_of_agents(world: World) -> OwnerPrices:
+    return owner_prices(world, np.arange(len(world.population.agents)))
+
+
+def slots_since_midnight(world: World) -> int:
+    """Return the slots between midnight UTC and the start of the run."""
+    time = world.scenario.time
+    passed = time.start_utc - time.start_utc.astype("datetime64[D]")
+    return int(passed // np.timedelta64(time.step_s, "s"))
