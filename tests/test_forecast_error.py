@@ -250,6 +250,6 @@ def test_accuracy_added_up_block_by_block_is_that_of_the_whole() -> None:
     whole = accuracy_of_areas(actual, forecast, np.zeros(3, np.int64), 1)
     parts = accuracy_of_areas(actual, forecast, np.array([1, 1, 2]), 4)
     for found, wanted in zip(resumed.accuracy(), (*whole, *parts[1:]), strict=True):
-        figures = [np.array([*vars(each).values()], np.float64) for each in (found, wanted)]
-        np.testing.assert_allclose(*figures, rtol=1e-12)
+        one, other = (np.array([*vars(each).values()], np.float64) for each in (found, wanted))
+        np.testing.assert_allclose(one, other, rtol=1e-12)
     assert resumed.accuracy()[3] == AreaAccuracy(None, None, None, None)
