@@ -203,12 +203,16 @@ def service_figures(results: Results, scopes: Scopes) -> Values:
         ]
     )
     by_area = sums.groupby(level=0).sum()
+    asked = np.isin(np.arange(len(scopes.area)), by_area.index)
+    by_row = by_area.reindex(range(len(scopes.area)))
     figures: Values = {}
     for figure, column in SERVICE_SUMS.items():
-        figures[figure] = {RUN: float(by_area[column].sum())}
-        for row, name in enumerate(scopes.area):
-            if row in by_area.index:
-                figures[figure][Scope(AREA, name)] = float(by_area.loc[row, column])
+        sums_of_areas = by_row[column].to_numpy(dtype=np.float64).tolist()
+        named = zip(scopes.area, sums_of_areas, asked, strict=True)
+        figures[figure] = {
+            RUN: float(by_area[column].sum()),
+            **{Scope(AREA, name): value for name, value, is_asked in named if is_asked},
+        }
     figures["flexibility_delivered_share"] = each_scope(
         kpis.share, figures["flexibility_delivered"], figures["flexibility_asked"]
     )

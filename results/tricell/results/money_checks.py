@@ -34,7 +34,7 @@ def check_money(usable: UsableFile) -> Iterator[Deviation]:
     bill = _columns(usable, "bill", (*layout.BILL_PARTS, "total", "no_trading_total", "saving"))
     if layout.BILL_PARTS.keys() - {*layout.OPTIONAL_BILL_PARTS} | {"total"} <= bill.keys():
         nothing = np.zeros_like(bill["total"])
-        bill = dict.fromkeys(layout.OPTIONAL_BILL_PARTS, nothing) | bill
+        bill = {**dict.fromkeys(layout.OPTIONAL_BILL_PARTS, nothing), **bill}
         parts = _sum_of([bill[name] for name in layout.BILL_PARTS])
         yield from _compare("bill", "total", bill["total"], parts, words="the sum of its parts")
         yield from _check_postings(usable, bill)
