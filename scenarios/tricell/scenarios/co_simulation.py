@@ -24,6 +24,7 @@ from mosaik.starters import ConnectStarter, Starter
 
 from tricell.errors import SimulatorError
 from tricell.grid_models.ac_feedback import Correction
+from tricell.scenarios.envelope_settings import gate_settings
 from tricell.scenarios.faults import did_you_mean
 from tricell.scenarios.schema import Market, Time
 from tricell.scenarios.store_settings import storage_settings
@@ -143,6 +144,7 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
             rates=world.rates,
             generation_price=GENERATION_OFFER_EUR_PER_KWH,
             levels=world.levels,
+            gate=gate_settings(world),
         ),
         "grid": GridSettings(
             grid=world.grid,

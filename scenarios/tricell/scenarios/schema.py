@@ -343,6 +343,9 @@ class Market(Section):
     """How the markets keep the grid's limits: none, envelope, redispatch, endogenous (default)."""
     envelope_rule: Rule = "max_total"
     """With `network: envelope`, how room is shared: max_total (default), proportional, equal."""
+    envelope_product: Literal["slot", "day"] = "slot"
+    """With `network: envelope`, when it is published: in every slot (default), or for a whole day
+    before it begins."""
     microgrid: SlotMechanism | None = UniformPrice()
     """With `local_first`, the mechanism of the microgrids (uniform_price); null for no market."""
     cell: SlotMechanism | None = UniformPrice()
@@ -376,12 +379,13 @@ class Market(Section):
                     at=("network",),
                     allowed="endogenous, or any with `coordination: local_first`",
                 )
-        if self.network != "envelope" and self._differs("envelope_rule"):
-            raise broken_rule(
-                "there are no envelopes to share",
-                at=("envelope_rule",),
-                allowed="a rule with `network: envelope`",
-            )
+        for name, use in (("envelope_rule", "share"), ("envelope_product", "publish")):
+            if self.network != "envelope" and self._differs(name):
+                raise broken_rule(
+                    f"there are no envelopes to {use}",
+                    at=(name,),
+                    allowed=f"{name} with `network: envelope`",
+                )
         return self
 
 

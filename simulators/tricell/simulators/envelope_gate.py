@@ -36,9 +36,17 @@ Indices = NDArray[np.int64]
 class Rated(Protocol):
     """Devices that shift energy: their owners, and how much they draw and give back at most."""
 
-    agent: Indices
-    charge_kw: Floats
-    discharge_kw: Floats
+    @property
+    def agent(self) -> Indices:
+        """Owner of each device."""
+
+    @property
+    def charge_kw(self) -> Floats:
+        """Largest power that each draws, kW."""
+
+    @property
+    def discharge_kw(self) -> Floats:
+        """Largest power that each gives back, kW."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tricell.grid_models.ac_feedback import AcFeedback, Correction
 from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.charge import EnergyRates, Source
+from tricell.markets.daily_envelopes import PowerRange
 from tricell.markets.joint_market import Clearing, GridLimits, JointMarket, TradePrices
 from tricell.markets.level_markets import LevelMarkets, SlotDemand
 from tricell.markets.level_settlement import LevelTrade
@@ -20,6 +21,7 @@ from tricell.markets.orders import OrderBook, check_order_book
 from tricell.markets.own_use import OwnUse, clear_with_own_use
 from tricell.markets.settlement import TradingAreas
 from tricell.simulators.battery_orders import Step
+from tricell.simulators.envelope_gate import EnvelopeGate, GateSettings
 from tricell.simulators.messages import AgentPowerNow, Schedule, StorageNow
 from tricell.simulators.outsiders import Outside, Outsiders
 from tricell.simulators.owner_prices import PriceSeries
@@ -62,6 +64,7 @@ class MarketSettings:
     rates : network charges per kWh of every slot.
     generation_price : what generators ask for at least, EUR/kWh.
     levels : markets level by level; None if the joint program clears all levels at once.
+    gate : what is known where envelopes are published for a day; None where they are not.
     """
 
     market: JointMarket
@@ -73,6 +76,7 @@ class MarketSettings:
     rates: EnergyRates
     generation_price: float
     levels: LevelMarkets | None
+    gate: GateSettings | None = None
 
 
 class MarketSimulator(SlotSimulator[MarketSettings]):
@@ -101,7 +105,10 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
     def set_up(self, settings: MarketSettings) -> None:
         """Set up the market."""
         self._market, self._feedback = settings.market, settings.feedback
-        self._levels = settings.levels
+        self._levels, self._gate = settings.levels, None
+        if settings.gate is not None and settings.levels is not None:
+            self._gate = EnvelopeGate(settings.gate, settings.levels, settings.feedback)
+        self._allowed: PowerRange | None = None
         self._areas, self._area_ids = settings.areas, settings.area_ids
         self._rates = settings.rates
         areas, prices = settings.areas, settings.prices
@@ -132,6 +139,9 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
                 self.recall(self.memory())
             self._cold_before = self._market.cold_starts
             correction = self.parent_input(inputs, "correction")
+            if self._gate is not None:
+                self._allowed = self._gate.of_slot(slot, correction)
+                self._gate.saw(slot, storage.firm_kw)
         else:
             self._reclearings += 1
             correction = next(iter(mine["reclear"].values()))
@@ -147,13 +157,16 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
     def memory(self) -> Memory:
         """Return all that later slots depend on; read when `Schedule.memory` is wanted."""
         levels = {} if self._levels is None else self._levels.memory()
-        return {"joint": self._market.memory(), "levels": levels}
+        gate = None if self._gate is None else self._gate.memory()
+        return {"joint": self._market.memory(), "levels": levels, "gate": gate}
 
     def recall(self, memory: Memory) -> None:
         """Go on from `memory` and nothing else."""
         self._market.recall(memory["joint"])
         if self._levels is not None:
             self._levels.recall(memory["levels"])
+        if self._gate is not None:
+            self._gate.recall(memory["gate"])
 
     def clear(
         self, slot: int, power: AgentPowerNow, storage: StorageNow, correction: Correction
@@ -205,6 +218,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             retail_price=float(self._prices.retail[slot]),
             feed_in_price=float(self._prices.feed_in[slot]),
             own_use=self._own_use(power),
+            allowed=self._allowed,
         )
 
     def _cleared(self, demand: SlotDemand) -> tuple[Clearing, LevelTrade | None]:
