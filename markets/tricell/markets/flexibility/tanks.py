@@ -142,6 +142,11 @@ class TankOutlook:
         }
         return cls(**columns)
 
+    def some(self, rows: Indices) -> TankOutlook:
+        """Return some of the tanks."""
+        columns = {each.name: getattr(self, each.name)[..., rows] for each in fields(self)}
+        return type(self)(**columns)
+
 
 @dataclass(frozen=True)
 class Plan:
