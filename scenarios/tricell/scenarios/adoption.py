@@ -128,8 +128,8 @@ class ProfileShelf:
 
 
 @dataclass(frozen=True)
-class _Draw:
-    """What the owners and profiles of new devices follow from."""
+class Draw:
+    """What the owners and profiles of new devices follow from: sizes, profiles, and the seed."""
 
     adoption: Adoption
     shelf: ProfileShelf
@@ -163,7 +163,7 @@ def with_adoption(
     DataError
         If there are no households to own the devices, or a profile is missing or unusable.
     """
-    draw = _Draw(adoption, reader, seed)
+    draw = Draw(adoption, reader, seed)
     pv_order = _order(population, DeviceKind.PV, seed)
     _require_households(population, adoption)
     for kind in (DeviceKind.PV, DeviceKind.EV, DeviceKind.HEAT_PUMP):
@@ -213,10 +213,38 @@ def _count(population: Population, share: float) -> int:
 
 
 def _order(population: Population, kind: DeviceKind, seed: int) -> IntArray:
-    """Return all households in the order in which they own a device of a kind."""
-    drawn = np.random.default_rng([seed, int(kind)]).permutation(_households(population))
+    return device_order(population, kind, seed, _households(population))
+
+
+def device_order(
+    population: Population, kind: DeviceKind, seed: int, households: IntArray
+) -> IntArray:
+    """Return households in the order in which they own a device of a kind.
+
+    Parameters
+    ----------
+    population : Population
+        Says who owns one already; they come first.
+    kind : DeviceKind
+    seed : int
+        Draws the order.
+    households : int64, shape (n,)
+        Rows of the households of the network's data.
+    """
+    drawn = np.random.default_rng([seed, int(kind)]).permutation(households)
     owners = population.devices.agent[population.devices.kind == kind]
     return _owners_first(drawn, owners)
+
+
+def with_device_each(
+    population: Population,
+    kind: DeviceKind,
+    owners: IntArray,
+    draw: Draw,
+) -> Population:
+    """Give those of some agents a device of a kind who have none; see `with_adoption`."""
+    without = np.setdiff1d(owners, population.devices.agent[population.devices.kind == kind])
+    return _with_new_devices(population, kind, without, draw) if len(without) else population
 
 
 def _battery_order(population: Population, pv_order: IntArray) -> IntArray:
@@ -255,7 +283,7 @@ def _with_owners(
     population: Population,
     kind: DeviceKind,
     wanted: IntArray,
-    draw: _Draw,
+    draw: Draw,
 ) -> Population:
     devices = population.devices
     of_kind = devices.kind == kind
@@ -265,7 +293,7 @@ def _with_owners(
     lost = len(np.unique(devices.agent[~stays]))
     population = replace(
         population,
-        devices=_chosen_devices(devices, stays),
+        devices=chosen_devices(devices, stays),
         notes=(*population.notes, _note(population, OWNED[kind], wanted, len(new), lost)),
     )
     if not len(new):
@@ -280,7 +308,8 @@ def _note(population: Population, what: str, wanted: IntArray, new: int, lost: i
     )
 
 
-def _chosen_devices(devices: Devices, stays: BoolArray) -> Devices:
+def chosen_devices(devices: Devices, stays: BoolArray) -> Devices:
+    """Return the devices that stay."""
     arrays = {key: value[stays] for key, value in vars(devices).items() if key != "name"}
     name = tuple(devices.name[row] for row in np.flatnonzero(stays))
     return Devices(name=name, **arrays)
@@ -290,7 +319,7 @@ def _with_new_devices(
     population: Population,
     kind: DeviceKind,
     new: IntArray,
-    draw: _Draw,
+    draw: Draw,
 ) -> Population:
     names, choice = _drawn_profiles(population, kind, new, draw)
     columns = [_read(draw.shelf, name, kind, population) for name in names]
@@ -319,17 +348,17 @@ def _drawn_profiles(
     population: Population,
     kind: DeviceKind,
     new: IntArray,
-    draw: _Draw,
+    draw: Draw,
 ) -> tuple[tuple[str, ...], IntArray]:
     """Return the names of the profiles in use, and which of them each new owner follows."""
     named = draw.adoption.profile_of(kind)
     offered = (named,) if named is not None else tuple(sorted(draw.shelf.offered.get(kind, ())))
     if not offered:
         raise DataError(
-            f"participants.adoption wants {len(new)} more households with a "
-            f"{OWNED[kind]}, but the profiles of this scenario offer none to "
-            f"draw from. Set participants.adoption.{kind.label}_profile to the name of a profile, "
-            "or choose a network whose data have some, such as SimBench's scenario 2."
+            f"{len(new)} more households with a {OWNED[kind]} are wanted, but the profiles of this "
+            "scenario offer none to draw from. Set "
+            f"participants.adoption.{kind.label}_profile to the name of a profile, or choose a "
+            "network whose data have some, such as SimBench's scenario 2."
         )
     # One draw per agent, whatever the share: an owner keeps its profile when others join.
     stream = np.random.default_rng([draw.seed, PROFILE_STREAM + int(kind)])

@@ -81,6 +81,11 @@ def build_population(scenario: Scenario, net: Any) -> Population:
     return with_extra_participants(population, extra, net, reader) if extra else population
 
 
+def profile_shelf(source: ProfileSource, net: Any, rows: int) -> ProfileShelf:
+    """Return where new devices find their profiles, each with that many rows."""
+    return ProfileShelf(_profile_reader(source, net, rows), _offered_profiles(source, net))
+
+
 def with_extra_participants(
     population: Population, extra: Sequence[ExtraParticipant], net: Any, reader: ProfileReader
 ) -> Population:

@@ -25,12 +25,15 @@ from tricell.markets.mechanism_registry import slot_mechanisms
 from tricell.markets.mechanisms.uniform_price import UniformPrice
 from tricell.markets.operating_envelopes import Rule
 from tricell.scenarios.adoption import Adoption
+from tricell.scenarios.appliance_choice import ApplianceChoice
 from tricell.scenarios.charge_choice import ChargeEntry
 from tricell.scenarios.faults import did_you_mean
+from tricell.scenarios.heat_pump_choice import HeatPumpChoice
 from tricell.scenarios.local_times import moment
 from tricell.scenarios.population_tables import ProfileSource
 from tricell.scenarios.prices import FeedInPrice, RetailPrice, WholesalePrice
 from tricell.scenarios.section import Section, broken_rule
+from tricell.scenarios.shared_battery_choice import SharedBatteryChoice
 from tricell.scenarios.strategy import (
     LookAheadStrategy,
     RuleStrategy,
@@ -38,6 +41,7 @@ from tricell.scenarios.strategy import (
     ThriftyStrategy,
 )
 from tricell.scenarios.third_party import ThirdPartySimulator
+from tricell.scenarios.vehicle_choice import VehicleChoice
 from tricell.scenarios.weather import Weather
 from tricell.simulators.battery_strategies import BatteryStrategyParameters
 from tricell.simulators.strategies.bill_saving import BillSaving
@@ -51,6 +55,7 @@ else:
     """Parameters of any mechanism that clears a slot, third parties' included."""
 
 MINUTES_PER_DAY = 1440
+APPLIANCE_STEP_MINUTES = 15
 
 
 class Time(Section):
@@ -270,6 +275,14 @@ class Participants(Section):
     """How devices are run: rule (default), price_band, lookahead, or a section of such a kind."""
     adoption: Adoption = Adoption()
     """Shares of households with PV, batteries, chargers, heat pumps, and of those that trade."""
+    evs: VehicleChoice = VehicleChoice()
+    """Electric vehicles whose charging can be shifted (none)."""
+    heat_pumps: HeatPumpChoice = HeatPumpChoice()
+    """Heat pumps with a thermal store or a building behind them (none)."""
+    appliances: ApplianceChoice = ApplianceChoice()
+    """Appliances whose runs can wait (none)."""
+    shared_batteries: tuple[SharedBatteryChoice, ...] = ()
+    """Batteries of a community, a cell or a multi-cell (none)."""
     extra: tuple[ExtraParticipant, ...] = ()
     """Participants beside those of the network's data (none)."""
 
@@ -428,6 +441,25 @@ class Scenario(Section):
     """mosaik simulators of third parties that take part (none)."""
     output: Output = Output()
     """The results file."""
+
+    @model_validator(mode="after")
+    def _devices_fit_the_run(self) -> Scenario:
+        pumps, appliances = self.participants.heat_pumps, self.participants.appliances
+        if self.weather is None and pumps.needs_weather:
+            raise broken_rule(
+                "heat pumps of buildings need the outdoor temperature, but there is no weather",
+                at=("participants", "heat_pumps", "buildings" if pumps.buildings else "model"),
+                allowed="with a section `weather`, such as `weather: {try_region: 4}`, or "
+                "`model: store`",
+            )
+        if appliances.share and self.time.step_minutes != APPLIANCE_STEP_MINUTES:
+            raise broken_rule(
+                f"runs of appliances are known in steps of {APPLIANCE_STEP_MINUTES} min, but slots "
+                f"last {self.time.step_minutes} min",
+                at=("participants", "appliances", "share"),
+                allowed=f"a share with `time.step_minutes: {APPLIANCE_STEP_MINUTES}`, or a `list`",
+            )
+        return self
 
     @field_validator("simulators")
     @classmethod
