@@ -350,6 +350,11 @@ class TapController:
             ratio[tap.branch] *= change if tap.tap_side == "hv" else 1.0 / change
         return ratio
 
+    @property
+    def vm_pu(self) -> FloatArray:
+        """Voltage of every node in the solution before [pu]."""
+        return np.abs(self._power_flow.start_voltage)
+
     def memory(self) -> dict[str, Any]:
         """Return all that later slots, and the counts of the run, depend on."""
         return {

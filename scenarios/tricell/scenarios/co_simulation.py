@@ -32,6 +32,7 @@ from tricell.scenarios.third_party import Connection, ThirdPartySimulator
 from tricell.scenarios.world import GENERATION_OFFER_EUR_PER_KWH, World
 from tricell.simulators.grid_simulator import GridSettings, GridSimulator
 from tricell.simulators.household_simulator import HouseholdSettings, HouseholdSimulator
+from tricell.simulators.inverter_control import InverterControl
 from tricell.simulators.market_simulator import MarketSettings, MarketSimulator
 from tricell.simulators.recorder_simulator import RecorderSettings, RecorderSimulator, Sink
 from tricell.simulators.simulator_starters import CommandStarter, ModuleStarter
@@ -132,7 +133,9 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
     """
     time, population = world.scenario.time, world.population
     return {
-        "households": HouseholdSettings(population, time.start_utc, time.slots),
+        "households": HouseholdSettings(
+            population, time.start_utc, time.slots, inverters=_inverter_control(world)
+        ),
         "storage": storage_settings(world),
         "market": MarketSettings(
             market=world.market,
@@ -159,6 +162,13 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
         ),
         "recorder": RecorderSettings(world.recorder_layout(), sink),
     }
+
+
+def _inverter_control(world: World) -> InverterControl | None:
+    inverters = world.flexible.inverters
+    if inverters is None:
+        return None
+    return InverterControl(inverters, world.participants.agent_node[inverters.agent])
 
 
 def _max_reclearings(market: Market) -> int:
@@ -206,6 +216,11 @@ def connect_simulators(
         battery_kw = memory["storage"]["battery_kw"]
         correction = Correction(**memory["grid"]["correction"])
     before = {"battery_kw": battery_kw, "correction": correction}
+    if world.flexible.inverters is not None:
+        voltage = {"vm_pu": world.controller.vm_pu}
+        if memory is not None:
+            voltage = {"vm_pu": np.abs(memory["grid"]["controller"]["start_voltage"])}
+        connect(grid, households, "vm_pu", time_shifted=True, initial_data=voltage)
     connect(market, storage, "battery_kw", time_shifted=True, initial_data=before)
     connect(grid, market, "correction", time_shifted=True, initial_data=before)
     connect(grid, recorder, "report")

@@ -81,13 +81,13 @@ class GridSettings:
 class GridSimulator(SlotSimulator[GridSettings]):
     """The network with its tap changers.
 
-    Parent model ``Grid``: reads ``schedule``; gives ``report`` (`GridReport`), ``correction``
-    and, only if the market shall clear again, ``reclear``. Children ``Bus`` (``vm_pu``,
+    Parent model ``Grid``: reads ``schedule``; gives ``report`` (`GridReport`), ``correction``,
+    ``vm_pu`` and, only if the market shall clear again, ``reclear``. Children ``Bus`` (``vm_pu``,
     ``price_eur_per_kwh``), ``Line`` and ``Trafo`` (``loading_percent``).
     """
 
     MODEL = "Grid"
-    ATTRIBUTES = ("schedule", "report", "correction", "reclear")
+    ATTRIBUTES = ("schedule", "report", "correction", "reclear", "vm_pu")
     TRIGGERS = ("schedule",)
     EVENTS = ("reclear",)
 
@@ -133,7 +133,7 @@ class GridSimulator(SlotSimulator[GridSettings]):
             gap_percent=gap_percent,
             memory=self._memory(correction) if self.ends_block(slot) else None,
         )
-        self.outputs = {"report": report, "correction": correction}
+        self.outputs = {"report": report, "correction": correction, "vm_pu": state.vm_pu}
         if breach.correctable and schedule.reclearings < self._max_reclearings:
             self.outputs["reclear"] = correction
 

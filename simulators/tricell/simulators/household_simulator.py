@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tricell.simulators.household_power import AgentPower, PowerBlock
+from tricell.simulators.inverter_control import InverterControl
 from tricell.simulators.messages import AgentPowerNow
 from tricell.simulators.population import Population
 from tricell.simulators.power_forecast import PowerForecast
@@ -27,12 +28,14 @@ class HouseholdSettings:
     start : start of slot 0, UTC.
     slots : number of slots.
     forecast : what is known at the gate; None if that is the truth.
+    inverters : control reactive power of PV plants; None if all follow the data.
     """
 
     population: Population
     start: np.datetime64
     slots: int
     forecast: PowerForecast | None = None
+    inverters: InverterControl | None = None
 
 
 class HouseholdSimulator(SlotSimulator[HouseholdSettings]):
@@ -42,11 +45,12 @@ class HouseholdSimulator(SlotSimulator[HouseholdSettings]):
     ``forecast``, the same as known at the gate: one object where forecasts are perfect. Children
     ``Household``: read ``p_load_kw``, ``q_load_kvar``, ``generation_kw``; set ``p_kw`` and
     ``q_kvar``, which add to the load (a negative sum adds generation that cannot be curtailed).
-    What is set is known at the gate.
+    What is set is known at the gate. Inverters that control reactive power read ``vm_pu``, the
+    voltages of the slot before (a time-shifted connection).
     """
 
     MODEL = "Households"
-    ATTRIBUTES = ("power", "forecast", "p_load_kw", "q_load_kvar", "generation_kw")
+    ATTRIBUTES = ("power", "forecast", "p_load_kw", "q_load_kvar", "generation_kw", "vm_pu")
 
     def set_up(self, settings: HouseholdSettings) -> None:
         """Set up the fleet."""
@@ -57,6 +61,7 @@ class HouseholdSimulator(SlotSimulator[HouseholdSettings]):
         self._slots = settings.slots
         forecast = settings.forecast
         self._forecast = None if forecast is None or forecast.is_perfect else forecast
+        self._inverters = settings.inverters
         self._block: PowerBlock | None = None
         self._forecasts: PowerBlock | None = None
         self._block_start = 0
@@ -99,8 +104,12 @@ class HouseholdSimulator(SlotSimulator[HouseholdSettings]):
         if inputs:
             p_load = self._with_connected(p_load, inputs, "p_kw")
             q_load = self._with_connected(q_load, inputs, "q_kvar")
-        generation = block.p_generation_available_kw[row]
-        return AgentPowerNow(p_load, q_load, generation, block.q_generation_kvar[row])
+        generation, reactive = block.p_generation_available_kw[row], block.q_generation_kvar[row]
+        if self._inverters is None:
+            return AgentPowerNow(p_load, q_load, generation, reactive)
+        vm_pu = self.parent_input(inputs, "vm_pu")
+        controlled = self._inverters.controlled(generation, reactive, vm_pu)
+        return AgentPowerNow(p_load, q_load, *controlled)
 
     def _with_connected(self, load: Any, inputs: Mapping[str, Any], attribute: str) -> Any:
         sums = self.child_sums(inputs, attribute)

@@ -122,6 +122,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         self._order_trades = settings.areas.takes_part[orders.agent].astype(np.float64)
         self._slot = -1
         self._reclearings = 0
+        self._fed_in_kw: Floats | None = None
 
     def child_kinds(self) -> Sequence[ChildKind]:
         """One child per area."""
@@ -134,7 +135,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         power: AgentPowerNow = self.parent_input(inputs, "power")
         storage: StorageNow = self.parent_input(inputs, "storage")
         if slot != self._slot:
-            self._slot, self._reclearings = slot, 0
+            self._slot, self._reclearings, self._fed_in_kw = slot, 0, None
             if slot % SLOTS_PER_BLOCK == 0 and slot > 0:
                 self.recall(self.memory())
             self._cold_before = self._market.cold_starts
@@ -173,8 +174,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
     ) -> Schedule:
         """Build the slot's orders, clear them and turn the result into a schedule."""
         power = with_firm_load(power, storage.firm_kw)
-        reactive = power.q_load_kvar - power.q_generation_kvar
-        q_node = sum_by_key(self._who.agent_node, reactive, self._market.problem.grid.n_node)
+        q_node = self._q_node(power, self._fed_in_kw)
         limits = GridLimits(
             correction.flow_min_kw,
             correction.flow_max_kw,
@@ -184,6 +184,14 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         demand = self._demand(slot, power, storage, limits, outside)
         clearing, trade = self._cleared(demand)
         return self._schedule(power, storage, outside, clearing, trade=trade, q_node_kvar=q_node)
+
+    def _q_node(self, power: AgentPowerNow, fed_in_kw: Floats | None) -> Floats:
+        """Return what nodes consume, kvar: with inverters, as goes with what is fed in if known."""
+        generated = power.q_generation_kvar
+        if power.plants is not None and fed_in_kw is not None:
+            generated = power.plants.reactive_kvar(fed_in_kw)
+        n_node = self._market.problem.grid.n_node
+        return sum_by_key(self._who.agent_node, power.q_load_kvar - generated, n_node)
 
     def _demand(
         self,
@@ -260,6 +268,9 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         p_net = power.p_load_kw - generation
         p_net += sum_by_key(who.battery_agent, battery, len(p_net))
         battery = battery + storage.must_kw
+        if power.plants is not None:
+            self._fed_in_kw = generation
+            q_node_kvar = self._q_node(power, generation)
         return Schedule(
             memory=self.memory() if self.ends_block(self._slot) else None,
             power=power,

@@ -15,6 +15,7 @@ from tricell.markets.joint_market import Clearing
 from tricell.markets.level_settlement import LevelTrade
 from tricell.simulators.battery_orders import BatteryOrders
 from tricell.simulators.fleet import DeviceState
+from tricell.simulators.inverter_control import SteeredPlants
 
 Floats = NDArray[np.float64]
 
@@ -28,12 +29,15 @@ class AgentPowerNow:
     p_load_kw, q_load_kvar : demand.
     generation_kw : generation that sun or wind would allow, at least 0.
     q_generation_kvar : reactive power that the generators feed in.
+    plants : how that follows from what is fed in, where inverters control it; None where it is that
+        of the data.
     """
 
     p_load_kw: Floats
     q_load_kvar: Floats
     generation_kw: Floats
     q_generation_kvar: Floats
+    plants: SteeredPlants | None = None
 
 
 @dataclass(frozen=True)
