@@ -12,6 +12,7 @@ tables anew from `tricell.results.layout`.
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ from tricell.results import layout_text
 from tricell.results.figure_list import FAMILIES, NOT_RECORDED, FigureDefinition
 from tricell.results.layout import SCOPE_KINDS
 from tricell.scenarios.charge_choice import PresetEntry
+from tricell.scenarios.distribution_choice import DISTRIBUTIONS
 from tricell.scenarios.field_guide import FieldGuide
 from tricell.scenarios.mechanism_choice import parameter_lines
 from tricell.scenarios.mechanism_screen import guarantee_words
@@ -48,6 +50,7 @@ PARAMETER_HEADER = ("parameter", "allowed", "meaning")
 LINE_LENGTH = 90
 ELSEWHERE = {"charges": "[charges and presets](charges.md)"}
 """Fields of a scenario whose sections have a page of their own."""
+DISTRIBUTION_KINDS = {str(model.model_fields["kind"].default) for model in DISTRIBUTIONS}
 
 
 def scenario_reference() -> str:
@@ -55,7 +58,16 @@ def scenario_reference() -> str:
     schema = json_schema()
     del schema["anyOf"]  # `extends` or all that is required: no matter for a list of fields
     guide = FieldGuide(schema)
-    return "\n".join(_section(guide, (), {}))
+    parts = [*_section(guide, (), {}), "## Distributions", ""]
+    parts += [
+        "What a quantity of many devices is drawn from, by the seed and each device's name.",
+        "",
+    ]
+    for model in DISTRIBUTIONS:
+        kind = model.model_fields["kind"].default
+        parts += [f"### `kind: {kind}`", "", inspect.cleandoc(model.__doc__ or ""), ""]
+        parts += _table(PARAMETER_HEADER, _parameters(model))
+    return "\n".join(parts)
 
 
 def errors_reference() -> str:
@@ -174,6 +186,10 @@ def _section(guide: FieldGuide, path: FieldPath, data: Any) -> Iterator[str]:
         child = (*path, name)
         if name in ELSEWHERE and not path:
             rows.append((f"`{name}`", f"a list of {ELSEWHERE[name]}", guide.meaning(child, data)))
+            continue
+        if set(guide.kinds(child, data)) == DISTRIBUTION_KINDS:
+            allowed = "a number or a [distribution](#distributions)"
+            rows.append((f"`{name}`", allowed, guide.meaning(child, data)))
             continue
         sections = _sections_inside(guide, child, data)
         inner += sections

@@ -27,7 +27,7 @@ from tricell.scenarios.distribution_choice import (
     distribution_of,
     values_within,
 )
-from tricell.scenarios.local_times import RunClock, When, hours_between
+from tricell.scenarios.local_times import RunClock, When, hours_between, told
 from tricell.scenarios.participant_faults import FieldFaults
 from tricell.scenarios.section import Section, broken_rule
 from tricell.scenarios.vehicle_choice import Name, NotNegative
@@ -120,8 +120,8 @@ class Job(Section):
         _require_energy(self.name, self.power_kw)
         if hours_between(self.earliest, self.latest_end) <= 0:
             raise broken_rule(
-                f"`{self.name}` is to be done at {self.latest_end}, before it may run at "
-                f"{self.earliest}",
+                f"`{self.name}` is to be done at {told(self.latest_end)}, before it may run at "
+                f"{told(self.earliest)}",
                 at=("latest_end",),
                 allowed="a time after `earliest`, and of its kind: both of the day, or both "
                 "with a date",

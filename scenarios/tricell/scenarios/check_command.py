@@ -26,11 +26,11 @@ def check(
     seed: SeedOption = None,
 ) -> None:
     """Validate a scenario and show its areas, without running it."""
-    from tricell.scenarios.scenario_file import charges_located, load_scenario
+    from tricell.scenarios.scenario_file import faults_located, load_scenario
 
     overrides = given_overrides(start, days, seed, assignments)
     loaded = load_scenario(scenario, overrides)
-    with charges_located(scenario, overrides, loaded):
+    with faults_located(scenario, overrides, loaded):
         show_scenario(loaded)
 
 

@@ -164,8 +164,8 @@ def _require(good: Callable[[float, float], bool], allowed: str) -> AfterValidat
     def check(drawn: Drawn) -> Drawn:
         least, most = values_within(drawn)
         if not good(least, most):
-            values = f"`{least:g}`" if least == most else f"a value between {least:g} and {most:g}"
-            raise broken_rule(f"{values} cannot be drawn here", allowed=allowed)
+            values = f"`{least:g}`" if least == most else f"values from {least:g} to {most:g}"
+            raise broken_rule(f"{values} cannot be used here", allowed=allowed)
         return drawn
 
     return AfterValidator(check)

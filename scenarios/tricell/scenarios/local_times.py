@@ -83,6 +83,18 @@ def hours_between(begin: time | datetime, end: time | datetime) -> float:
     return (hour_of(end) - hour_of(begin)) % DAY_H
 
 
+def told(when: time | datetime) -> str:
+    """Return a time as a scenario writes it.
+
+    Examples
+    --------
+    >>> told(time(7, 30)), told(datetime(2016, 1, 18, 6, tzinfo=UTC))
+    ('07:30', '2016-01-18T06:00Z')
+    """
+    of_day = f"{when.hour:02d}:{when.minute:02d}" + f":{when.second:02d}" * bool(when.second)
+    return f"{when:%Y-%m-%d}T{of_day}Z" if isinstance(when, datetime) else of_day
+
+
 def hour_of(of_day: time) -> float:
     """Return hours since midnight."""
     return of_day.hour + of_day.minute / 60 + of_day.second / 3600

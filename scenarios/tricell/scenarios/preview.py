@@ -12,6 +12,7 @@ from tricell.grid_models.electrical_grid import build_electrical_grid
 from tricell.grid_models.findings import GridFinding
 from tricell.grid_models.linear_grid import build_linear_grid
 from tricell.markets.charge import Charge, EnergyRates
+from tricell.scenarios.flexible_population import build_flexible
 from tricell.scenarios.network import load_network
 from tricell.scenarios.network_charges import (
     build_calendar,
@@ -62,7 +63,7 @@ def preview(scenario: Scenario) -> Preview:
     """
     network = load_network(scenario)
     net, tree = network.net, network.tree
-    population = build_population(scenario, net)
+    population, _ = build_flexible(scenario, net, tree, build_population(scenario, net))
     grid = build_electrical_grid(net)
     linear = build_linear_grid(grid, tree, grid.node_of_bus)
     calendar = build_calendar(scenario.time)

@@ -108,13 +108,13 @@ def _start(
     dry: bool,
 ) -> None:
     from tricell.results.run_folder import check_output
-    from tricell.scenarios.scenario_file import charges_located, load_scenario
+    from tricell.scenarios.scenario_file import faults_located, load_scenario
 
     if output is not None and not dry:
         check_output(output, force=force)
     overrides = given_overrides(*options)
     loaded = load_scenario(name, overrides)
-    with charges_located(name, overrides, loaded):
+    with faults_located(name, overrides, loaded):
         if dry:
             show_scenario(loaded)
             return

@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 from tricell.scenarios.charge_choice import ChargeError, position_of
 from tricell.scenarios.faults import Fault, ScenarioFaultsError, did_you_mean
 from tricell.scenarios.field_guide import guide_of
+from tricell.scenarios.participant_faults import FieldFault, ParticipantError
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.schema_faults import validated
 from tricell.scenarios.shipped import SHIPPED_FOLDER, looks_like_path, shipped_names
@@ -99,26 +100,47 @@ def load_scenario(name_or_path: str, overrides: Sequence[Override] = ()) -> Scen
 
 
 @contextmanager
-def charges_located(
+def faults_located(
     name_or_path: str, overrides: Sequence[Override], scenario: Scenario
 ) -> Iterator[None]:
-    """Say in which line the charge is written that does not fit the grid or its customers.
+    """Say in which line stands what does not fit the grid, its customers or its participants.
 
     Raises
     ------
     ScenarioFaultsError
-        Instead of a `ChargeError` raised within.
+        Instead of a `ChargeError` or `ParticipantError` raised within.
     """
     try:
         yield
     except ChargeError as error:
-        tree, _ = _tree_with_overrides(name_or_path, overrides)
-        entries = tree.child("charges") or tree
         position = position_of(error.label, scenario.charges)
-        entry = entries if position is None else entries.child(position) or entries
-        field = "charges" if position is None else f"charges.{position}"
-        fault = entry.place.fault(str(error), field=field, value=error.label)
+        path: tuple[Key, ...] = ("charges",) if position is None else ("charges", position)
+        tree, _ = _tree_with_overrides(name_or_path, overrides)
+        fault = _fault_at(tree, path, FieldFault(path, str(error)), error.label)
         raise ScenarioFaultsError(name_or_path, [fault]) from error
+    except ParticipantError as error:
+        tree, _ = _tree_with_overrides(name_or_path, overrides)
+        faults = [_fault_at(tree, fault.path, fault) for fault in error.faults]
+        raise ScenarioFaultsError(name_or_path, faults) from error
+
+
+def _fault_at(tree: Node, path: tuple[Key, ...], found: FieldFault, value: str = "") -> Fault:
+    """Return a fault at the place of a field, or of the section that lacks it."""
+    node = tree
+    for key in path:
+        child = node.child(key)
+        if child is None:
+            break
+        node = child
+    is_plain = not isinstance(node.value, dict | list)
+    place = node.place if is_plain else node.key_place or node.place
+    return place.fault(
+        found.message,
+        field=dotted(path),
+        value=value or (str(node.value) if is_plain else ""),
+        allowed=found.allowed,
+        suggestion=found.suggestion,
+    )
 
 
 def _tree_with_overrides(

@@ -59,22 +59,31 @@ def validated(tree: Node, model: type[ModelT]) -> tuple[ModelT | None, list[Faul
     return (None if faults else found), faults
 
 
-def _mistyped(node: Node, path: tuple[Key, ...], data: Plain, guide: FieldGuide) -> Iterator[Fault]:
+def _mistyped(
+    node: Node, path: tuple[Key, ...], data: Plain, guide: FieldGuide, whose: str = ""
+) -> Iterator[Fault]:
     """Find texts where a number is due, and the like, which pydantic would convert."""
     for key, child in node.children():
-        yield from _mistyped(child, (*path, key), data, guide)
+        yield from _mistyped(child, (*path, key), data, guide, _whose(key, child) or whose)
     allowed_types = guide.types(path, data)
     given = SCALAR_TYPES.get(type(node.value))
     if not allowed_types or given is None or given & allowed_types:
         return
     written = as_written(node)
     yield node.place.fault(
-        f"`{dotted(path)}` must be {listed(sorted(TYPE_WORDS[name] for name in allowed_types))}",
+        f"`{dotted(path)}`{whose} must be "
+        f"{listed(sorted(TYPE_WORDS[name] for name in allowed_types))}",
         field=dotted(path),
         value=written,
         allowed=guide.allowed(path, data),
         suggestion=f"did you mean `[{written}]`?" if "array" in allowed_types else "",
     )
+
+
+def _whose(key: Key, node: Node) -> str:
+    """Return the name of an entry of a list as faults tell it; empty where it has none."""
+    name = node.child("name") if isinstance(key, int) else None
+    return f" of `{name.value}`" if name is not None and isinstance(name.value, str) else ""
 
 
 class _Translation:
@@ -118,6 +127,13 @@ class _Translation:
     def name(self) -> str:
         return dotted(self.path)
 
+    @property
+    def whose(self) -> str:
+        """The named entry of a list that the field belongs to."""
+        inside = zip(self.path, self.chain[1:], strict=False)
+        found = [whose for key, node in inside if (whose := _whose(key, node))]
+        return found[-1] if found and self.path[-1] != "name" else ""
+
     def fault(self) -> Fault:
         match self.detail["type"]:
             case "missing":
@@ -155,7 +171,7 @@ class _Translation:
         where = dotted(self.path[:-1])
         inside = f" in `{where}`" if where else ""
         fault = self._at_value(
-            f"`{self.path[-1]}` is missing{inside}",
+            f"`{self.path[-1]}`{self.whose} is missing{inside}",
             allowed=self.guide.allowed(self.path, self.data),
         )
         return fault if inside else replace(fault, excerpt="", column=None)
@@ -179,7 +195,7 @@ class _Translation:
 
     def _wrong_choice(self, choices: list[str]) -> Fault:
         return self._at_value(
-            f"`{self.name}` cannot be `{self.node.value}`",
+            f"`{self.name}`{self.whose} cannot be `{self.node.value}`",
             allowed=listed(choices) if choices else str(self.context.get("expected", "")),
             suggestion=did_you_mean(str(self.node.value), choices),
         )
@@ -206,7 +222,7 @@ class _Translation:
 
     def _wrong_value(self) -> Fault:
         return self._at_value(
-            f"`{self.name}` {in_plain_words(self.detail['msg'])}",
+            f"`{self.name}`{self.whose} {in_plain_words(self.detail['msg'])}",
             allowed=self.guide.allowed(self.path, self.data),
         )
 

@@ -66,7 +66,9 @@ class SharedBatteryChoice(Section):
         given = [name for name in ("level", "area", "bus") if getattr(self, name) is not None]
         if len(given) != 1:
             raise broken_rule(
-                f"`{self.name}` has {len(given)} places" + (f": {', '.join(given)}" * bool(given)),
+                f"`{self.name}` stands nowhere"
+                if not given
+                else f"`{self.name}` has several places",
                 at=(given[-1],) if given else (),
                 allowed="one of `level`, `area` and `bus`",
             )

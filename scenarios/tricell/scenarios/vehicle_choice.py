@@ -29,7 +29,7 @@ from tricell.scenarios.distribution_choice import (
     ShareDrawn,
     replaced,
 )
-from tricell.scenarios.local_times import Interval, RunClock, When, hours_between
+from tricell.scenarios.local_times import Interval, RunClock, When, hours_between, told
 from tricell.scenarios.participant_faults import FieldFaults
 from tricell.scenarios.section import Section, broken_rule
 from tricell.scenarios.yaml_tree import Key
@@ -113,7 +113,8 @@ class Vehicle(Section):
         for row, window in enumerate(self.windows):
             if window.hours <= 0:
                 raise broken_rule(
-                    f"`{self.name}` departs at {window.depart} after arriving at {window.arrive}: "
+                    f"`{self.name}` departs at {told(window.depart)} after arriving at "
+                    f"{told(window.arrive)}: "
                     "its plug window is reversed",
                     at=("windows", row, "depart"),
                     allowed="a time after `arrive`, and of its kind: both of the day, or both "
@@ -145,8 +146,8 @@ class Vehicle(Section):
             last_of_dated = after == order[0] and wait_h <= 0
             if this.hours > wait_h and len(order) > 1 and not last_of_dated:
                 raise broken_rule(
-                    f"the plug windows of `{self.name}` overlap: it arrives at {other.arrive} "
-                    f"and is to depart at {this.depart}",
+                    f"the plug windows of `{self.name}` overlap: it arrives at "
+                    f"{told(other.arrive)} and is to depart at {told(this.depart)}",
                     at=("windows", after, "arrive"),
                     allowed="windows one after the other",
                 )
