@@ -45,13 +45,21 @@ from tricell.markets.postings import (
     paid_to_agents,
 )
 from tricell.markets.trade_receipts import TradeReceipts, trade_receipts
-from tricell.markets.traded_block import LOCAL, ClearedBlock, SlotTrades, Totals, TradingAreas
+from tricell.markets.traded_block import (
+    LOCAL,
+    ClearedBlock,
+    Contracts,
+    SlotTrades,
+    Totals,
+    TradingAreas,
+)
 
 __all__ = [
     "ALL_RATES",
     "AreaTrade",
     "Billing",
     "ClearedBlock",
+    "Contracts",
     "Settlement",
     "SlotTrades",
     "TradingAreas",

@@ -134,7 +134,7 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
     time, population = world.scenario.time, world.population
     return {
         "households": HouseholdSettings(
-            population, time.start_utc, time.slots, inverters=_inverter_control(world)
+            population, time.start_utc, time.slots, world.forecast, _inverter_control(world)
         ),
         "storage": storage_settings(world),
         "market": MarketSettings(
@@ -205,8 +205,8 @@ def connect_simulators(
     households, storage = entities["households"], entities["storage"]
     market, grid, recorder = entities["market"], entities["grid"], entities["recorder"]
     connect = mosaik_world.connect
-    connect(households, storage, "power")
-    connect(households, market, "power")
+    connect(households, storage, ("forecast", "power"))
+    connect(households, market, "power", "forecast")
     connect(storage, market, "storage")
     connect(market, grid, "schedule")
     connect(grid, market, "reclear", weak=True)

@@ -28,6 +28,12 @@ from tricell.scenarios.adoption import Adoption
 from tricell.scenarios.appliance_choice import ApplianceChoice
 from tricell.scenarios.charge_choice import ChargeEntry
 from tricell.scenarios.faults import did_you_mean
+from tricell.scenarios.forecasts import (
+    DualImbalance,
+    Forecasts,
+    Imbalance,
+    PerfectForecasts,
+)
 from tricell.scenarios.heat_pump_choice import HeatPumpChoice
 from tricell.scenarios.local_times import moment
 from tricell.scenarios.population_tables import ProfileSource
@@ -437,6 +443,10 @@ class Scenario(Section):
     """Network charges on top of the retail price, and published presets of them (none)."""
     market: Market = Market()
     """How the markets are cleared."""
+    forecasts: Forecasts = PerfectForecasts()
+    """What is known when orders are placed (perfect)."""
+    imbalance: Imbalance = DualImbalance()
+    """How energy is settled that differs from what was contracted (dual)."""
     simulators: tuple[ThirdPartySimulator, ...] = ()
     """mosaik simulators of third parties that take part (none)."""
     output: Output = Output()
@@ -468,6 +478,16 @@ class Scenario(Section):
     ) -> tuple[ThirdPartySimulator, ...]:
         _refuse_repeated_name([simulator.name for simulator in simulators], "simulators")
         return simulators
+
+    @model_validator(mode="after")
+    def _has_imbalance_to_settle(self) -> Scenario:
+        if self.forecasts.kind == "perfect" and self.imbalance.kind != "dual":
+            raise broken_rule(
+                "there is no imbalance to settle: forecasts are perfect",
+                at=("imbalance",),
+                allowed="`imbalance` with `forecasts: {kind: persistence}` or `{kind: ar1, ...}`",
+            )
+        return self
 
 
 def _refuse_repeated_name(names: Sequence[str], what: str) -> None:

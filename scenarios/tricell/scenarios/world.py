@@ -32,6 +32,7 @@ from tricell.markets.meter_orders import MeterOrders
 from tricell.markets.orders import BUY, SELL, OrderColumns, OrderKind
 from tricell.markets.settlement import TradingAreas
 from tricell.scenarios.flexible_population import build_flexible
+from tricell.scenarios.forecasts import build_forecast, imbalance_terms
 from tricell.scenarios.network import load_network
 from tricell.scenarios.network_charges import (
     build_calendar,
@@ -57,6 +58,7 @@ from tricell.simulators.household_power import AgentPower
 from tricell.simulators.market_simulator import MarketParticipants
 from tricell.simulators.owner_prices import PriceSeries
 from tricell.simulators.population import AgentKind, Population
+from tricell.simulators.power_forecast import PowerForecast
 from tricell.simulators.recorder_simulator import RecorderLayout
 from tricell.simulators.store_fleets import appliances_of, other_fleets, shared_fleet
 
@@ -137,6 +139,11 @@ class World:
         return np.flatnonzero(kind == AgentKind.SHARED_STORAGE)
 
     @cached_property
+    def forecast(self) -> PowerForecast:
+        """What is known at the gates of the power of loads and plants."""
+        return build_forecast(self.scenario, self.population)
+
+    @cached_property
     def devices(self) -> DeviceList:
         """All devices that shift energy beside the batteries of households."""
         hours, flexible = self.scenario.time.step_hours, self.flexible
@@ -181,6 +188,7 @@ class World:
             calendar=self.calendar,
             customers=self.customers,
             levy_eur_per_kwh=self.scenario.prices.levies_eur_per_kwh,
+            imbalance=imbalance_terms(self.scenario, self.prices.wholesale),
             devices=self.devices if len(self.devices) else None,
             shared=self.shared_batteries,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tricell.grid_models.electrical_grid import ElectricalGrid
 from tricell.grid_models.linear_grid import LinearGrid
 from tricell.grid_models.power_flow import PowerFlowState
 from tricell.grid_models.tap_changer import TapController
+from tricell.markets.linear_flow import LinearFlow
 from tricell.simulators.messages import Breach, GridReport, Schedule
 from tricell.simulators.slot_simulator import ChildKind, Memory, SlotSimulator
 
@@ -84,6 +86,9 @@ class GridSimulator(SlotSimulator[GridSettings]):
     Parent model ``Grid``: reads ``schedule``; gives ``report`` (`GridReport`), ``correction``,
     ``vm_pu`` and, only if the market shall clear again, ``reclear``. Children ``Bus`` (``vm_pu``,
     ``price_eur_per_kwh``), ``Line`` and ``Trafo`` (``loading_percent``).
+
+    Where meters tell something else than what was contracted, whether to clear again is judged
+    before the gate, on contracted power; what happens is then the power flow of the meter values.
     """
 
     MODEL = "Grid"
@@ -101,6 +106,11 @@ class GridSimulator(SlotSimulator[GridSettings]):
         self._rating_kva = _edge_rating_kva(settings.grid, settings.linear)
         rows = [tap.row for tap in settings.controller.tap_changers]
         self._tap_rows = np.array(rows, dtype=np.int64)
+        self._slot, self._before = -1, self._controller.memory()
+
+    @cached_property
+    def _linear_flow(self) -> LinearFlow:
+        return LinearFlow(self._linear, self._grid.node_constant_p_kw)
 
     def child_kinds(self) -> Sequence[ChildKind]:
         """One child per bus, line and transformer."""
@@ -114,16 +124,29 @@ class GridSimulator(SlotSimulator[GridSettings]):
     def advance(self, slot: int, inputs: Mapping[str, Any]) -> None:
         """Solve the AC power flow of a schedule and judge it."""
         schedule: Schedule = self.parent_input(inputs, "schedule")
-        try:
-            state = self._controller.regulate(schedule.p_node_kw, schedule.q_node_kvar)
-        except PowerFlowError as error:
-            when = self._start + np.timedelta64(slot * self.step_s, "s")
-            raise PowerFlowError(f"Slot {slot} ({when} UTC): {error}") from error
-        clearing = schedule.clearing
-        correction = self._feedback.correction(state, clearing.flow_kw, schedule.q_node_kvar)
+        if slot != self._slot:
+            self._slot, self._before = slot, self._controller.memory()
+        report = self._proof(slot, schedule)
+        is_final = not report.breach.correctable or schedule.reclearings >= self._max_reclearings
+        if is_final and schedule.contracted is not None:
+            report = self._as_metered(slot, report)
+        self.outputs = {
+            "report": report,
+            "correction": report.correction,
+            "vm_pu": report.state.vm_pu,
+        }
+        if not is_final:
+            self.outputs["reclear"] = report.correction
+
+    def _proof(self, slot: int, schedule: Schedule) -> GridReport:
+        """Prove what was contracted: that is what the linear model of the market speaks of."""
+        planned = schedule if schedule.contracted is None else schedule.contracted
+        state = self._regulated(slot, planned.p_node_kw, planned.q_node_kvar)
+        flow = schedule.clearing.flow_kw
+        correction = self._feedback.correction(state, flow, planned.q_node_kvar)
         breach = self._breach(state, schedule)
         gap_pu, gap_percent = self._gaps(state, schedule)
-        report = GridReport(
+        return GridReport(
             schedule=schedule,
             state=state,
             breach=breach,
@@ -133,9 +156,31 @@ class GridSimulator(SlotSimulator[GridSettings]):
             gap_percent=gap_percent,
             memory=self._memory(correction) if self.ends_block(slot) else None,
         )
-        self.outputs = {"report": report, "correction": correction, "vm_pu": state.vm_pu}
-        if breach.correctable and schedule.reclearings < self._max_reclearings:
-            self.outputs["reclear"] = correction
+
+    def _as_metered(self, slot: int, proof: GridReport) -> GridReport:
+        """Return the report of what the meters tell; taps move from where they really stood."""
+        schedule = proof.schedule
+        self._controller.recall(self._before)
+        state = self._regulated(slot, schedule.p_node_kw, schedule.q_node_kvar)
+        # flows of the linear model do not depend on its voltages
+        offset = np.zeros(self._linear.n_edge)
+        flow = self._linear_flow.state(schedule.p_node_kw, offset).flow_kw
+        correction = self._feedback.correction(state, flow, schedule.q_node_kvar)
+        return replace(
+            proof,
+            state=state,
+            breach=self._breach(state, schedule),
+            correction=correction,
+            tap_positions=self._tap_positions(),
+            memory=self._memory(correction) if self.ends_block(slot) else None,
+        )
+
+    def _regulated(self, slot: int, p_node_kw: Floats, q_node_kvar: Floats) -> PowerFlowState:
+        try:
+            return self._controller.regulate(p_node_kw, q_node_kvar)
+        except PowerFlowError as error:
+            when = self._start + np.timedelta64(slot * self.step_s, "s")
+            raise PowerFlowError(f"Slot {slot} ({when} UTC): {error}") from error
 
     def recall(self, memory: Memory) -> None:
         """Go on with the tap positions and voltages of the slot before."""

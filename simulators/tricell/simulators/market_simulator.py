@@ -22,13 +22,16 @@ from tricell.markets.own_use import OwnUse, clear_with_own_use
 from tricell.markets.settlement import TradingAreas
 from tricell.simulators.battery_orders import Step
 from tricell.simulators.envelope_gate import EnvelopeGate, GateSettings
-from tricell.simulators.messages import AgentPowerNow, Schedule, StorageNow
+from tricell.simulators.messages import AgentPowerNow, Contracted, Schedule, StorageNow
 from tricell.simulators.outsiders import Outside, Outsiders
 from tricell.simulators.owner_prices import PriceSeries
 from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, ChildKind, Memory, SlotSimulator
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
+
+CURTAILED_KW = 1e-6
+"""A plant that was accepted for less than its forecast by more than this is held back."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,16 @@ class MarketSettings:
 class MarketSimulator(SlotSimulator[MarketSettings]):
     """Clears the joint market every slot, again if the grid asks for it.
 
-    Parent model ``Market``: reads ``power`` and ``storage`` of the fleets, ``correction`` of the
-    last slot (time-shifted) and ``reclear`` (weak); gives ``schedule`` (`Schedule`),
-    ``battery_kw`` and ``p_net_kw``. Children ``Area``: read ``price_eur_per_kwh`` and
-    ``p_import_kw``.
+    Parent model ``Market``: reads ``power``, ``forecast`` and ``storage`` of the fleets,
+    ``correction`` of the last slot (time-shifted) and ``reclear`` (weak); gives ``schedule``
+    (`Schedule`), ``battery_kw`` and ``p_net_kw``. Children ``Area``: read ``price_eur_per_kwh``
+    and ``p_import_kw``.
     """
 
     MODEL = "Market"
     ATTRIBUTES = (
         "power",
+        "forecast",
         "storage",
         "correction",
         "reclear",
@@ -133,6 +137,7 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         """Clear a slot for the first time, or again with what the grid reported."""
         mine = inputs[self.MODEL]
         power: AgentPowerNow = self.parent_input(inputs, "power")
+        forecast: AgentPowerNow = self.parent_input(inputs, "forecast")
         storage: StorageNow = self.parent_input(inputs, "storage")
         if slot != self._slot:
             self._slot, self._reclearings, self._fed_in_kw = slot, 0, None
@@ -146,7 +151,9 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         else:
             self._reclearings += 1
             correction = next(iter(mine["reclear"].values()))
-        schedule = self.clear(slot, power, storage, correction)
+        schedule = self.clear(slot, forecast, storage, correction)
+        if forecast is not power:
+            schedule = self._as_metered(slot, schedule, power)
         self.outputs = {
             "schedule": schedule,
             "battery_kw": schedule.battery_kw,
@@ -172,7 +179,15 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
     def clear(
         self, slot: int, power: AgentPowerNow, storage: StorageNow, correction: Correction
     ) -> Schedule:
-        """Build the slot's orders, clear them and turn the result into a schedule."""
+        """Build the slot's orders, clear them and turn the result into a schedule.
+
+        Parameters
+        ----------
+        slot : its number.
+        power : what is known at the gate.
+        storage : states and orders of all stores.
+        correction : what the last AC power flow taught.
+        """
         power = with_firm_load(power, storage.firm_kw)
         q_node = self._q_node(power, self._fed_in_kw)
         limits = GridLimits(
@@ -284,6 +299,44 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
             reclearings=self._reclearings,
             cold_starts=self._market.cold_starts - self._cold_before,
             trade=trade,
+        )
+
+    def _as_metered(self, slot: int, planned: Schedule, power: AgentPowerNow) -> Schedule:
+        """Return what the meters tell of a schedule that was made on forecasts.
+
+        Stores keep their set-points. Plants of those who trade feed in what comes, but no more
+        than was accepted where that was less than forecast; loads are as they are.
+        """
+        who, storage, forecast = self._who, planned.storage, planned.power
+        power = with_firm_load(power, storage.firm_kw)
+        accepted = planned.clearing.accepted_kw[: len(who.generators)]
+        expected, comes = (
+            np.maximum(each.generation_kw[who.generators], 0.0) for each in (forecast, power)
+        )
+        held_back = accepted < expected - CURTAILED_KW
+        trades = self._areas.takes_part[who.generators]
+        plants = np.where(held_back, np.minimum(comes, accepted), comes) * trades
+        generation = np.minimum(power.generation_kw, 0.0)
+        generation[who.generators] += plants
+        if (outside := self._outside(slot, power, storage)) is not None:
+            generation += outside.generation_kw
+        more_load = power.p_load_kw - forecast.p_load_kw
+        p_net = planned.p_net_kw + more_load - (generation - planned.generation_kw)
+        q_node = self._q_node(power, generation)
+        contracted = Contracted(
+            forecast=forecast,
+            p_net_kw=np.where(self._areas.takes_part, planned.p_net_kw, p_net),
+            p_node_kw=planned.p_node_kw,
+            q_node_kvar=planned.q_node_kvar,
+        )
+        return replace(
+            planned,
+            power=power,
+            generation_kw=generation,
+            p_net_kw=p_net,
+            p_node_kw=sum_by_key(who.agent_node, p_net, len(q_node)),
+            q_node_kvar=q_node,
+            contracted=contracted,
         )
 
     def _outside(self, slot: int, power: AgentPowerNow, storage: StorageNow) -> Outside | None:

@@ -65,21 +65,39 @@ class StorageNow:
 
 
 @dataclass(frozen=True)
+class Contracted:
+    """What was contracted at the gate, on forecasts.
+
+    Attributes
+    ----------
+    forecast : what the slot was expected to bring; what stores must take is in the load.
+    p_net_kw : per agent; what those who do not trade take by their meters.
+    p_node_kw, q_node_kvar : consumption per electrical node.
+    """
+
+    forecast: AgentPowerNow
+    p_net_kw: Floats
+    p_node_kw: Floats
+    q_node_kvar: Floats
+
+
+@dataclass(frozen=True)
 class Schedule:
-    """What the market decided for a slot, and what it decided upon.
+    """What the market decided for a slot, what it decided upon, and what the meters tell.
 
     Attributes
     ----------
     power, storage : what the fleets published; what stores must take is in the load.
     clearing : result of the market.
-    generation_kw, p_net_kw : per agent.
+    generation_kw, p_net_kw : per agent, by the meters.
     battery_kw : per store, positive charges; what it must take is part of it.
-    p_node_kw, q_node_kvar : consumption per electrical node.
+    p_node_kw, q_node_kvar : consumption per electrical node, by the meters.
     reclearings : how often the slot was cleared again so far.
     cold_starts : solves of this slot that had to start from scratch.
     memory : what the market remembers after this slot; only at the end of a block.
     trade : what was traded where the levels are cleared one after the other; None where the joint
         program clears, whose trades follow from its schedule.
+    contracted : what was contracted; None where forecasts are perfect and meters tell the same.
     """
 
     power: AgentPowerNow
@@ -94,6 +112,7 @@ class Schedule:
     cold_starts: int
     trade: LevelTrade | None
     memory: Mapping[str, Any] | None = None
+    contracted: Contracted | None = None
 
 
 @dataclass(frozen=True)
@@ -123,11 +142,11 @@ class GridReport:
     Attributes
     ----------
     schedule : what was proved.
-    state : AC power flow of the schedule.
+    state : AC power flow of the meter values.
     breach : limits that it breaks.
     correction : what the linear model learns from it.
     tap_positions : per row of the transformer table.
-    gap_pu : largest voltage difference between linear model and AC.
+    gap_pu : largest voltage difference between linear model and AC, of what was contracted.
     gap_percent : largest flow difference, in percent of the rating.
     memory : what the grid remembers after this slot; only at the end of a block.
     """

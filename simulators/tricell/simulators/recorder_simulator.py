@@ -27,11 +27,14 @@ from tricell.markets.charge import (
     MeterData,
     PeriodCharge,
 )
+from tricell.markets.forecast_error import AccuracySums
+from tricell.markets.imbalance import ImbalanceTerms
 from tricell.markets.level_settlement import LevelTrade, settle_level_trades
 from tricell.markets.postings import Party, Posting, Receipts, check_postings
 from tricell.markets.settlement import (
     Billing,
     ClearedBlock,
+    Contracts,
     Settlement,
     TradingAreas,
     kind_of_charge,
@@ -64,6 +67,7 @@ BILL_PARTS = (
     "losses",
     "levy",
     "redispatch",
+    "imbalance",
 )
 """Components of a bill, in EUR, that add up to its total."""
 BILL_ENERGIES = ("bought_p2p_kwh", "sold_p2p_kwh", "bought_retail_kwh", "sold_retail_kwh")
@@ -91,6 +95,7 @@ class RecorderLayout:
     charges : network charges; without any, the rates are billed as one.
     calendar, customers : the slots, and who is billed; needed where there are charges.
     levy_eur_per_kwh : levies in the price of energy from the retailer.
+    imbalance : how deviations from contracts are settled; None where forecasts are perfect.
     devices : devices beside the batteries of households; None without any.
     shared : rows of the batteries that are shared, the last of these devices.
     """
@@ -112,6 +117,7 @@ class RecorderLayout:
     calendar: Calendar | None = None
     customers: Customers | None = None
     levy_eur_per_kwh: float = 0.0
+    imbalance: ImbalanceTerms | None = None
     devices: DeviceList | None = None
     shared: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -244,7 +250,9 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.receipts = Receipts()
         self.period_postings: tuple[Posting, ...] = ()
         self._metered = _Metered(settings.layout)
+        self._accuracy = None if layout.imbalance is None else AccuracySums(layout.areas.within)
         self.curtailed_kwh = np.zeros(n_agent)
+        self.forecast_table: Mapping[str, Floats] | None = None
         self.devices = None if layout.devices is None else DeviceTotals(len(layout.devices))
         self.stored_kwh = layout.batteries.soc0_kwh
         self.breaches = Breaches(layout.linear.n_edge, layout.linear.n_node)
@@ -335,6 +343,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             "reference": self.reference.memory(),
             "devices": {} if self.devices is None else self.devices.memory(),
         }
+        if self._accuracy is not None:
+            mine["accuracy"] = self._accuracy.memory()
         return {
             "storage": storage,
             "market": schedule.memory,
@@ -363,6 +373,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         if self.devices is not None:
             self.devices.recall(memory["devices"])
         self.reference.recall(memory["reference"], rows["reference"])
+        if self._accuracy is not None:
+            self._accuracy.recall(memory["accuracy"])
         self._metered.recall(rows["metered"])
 
     def discard(self) -> None:
@@ -377,6 +389,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         with interrupts_held_back():
             self.flush()
             self._bill_period()
+            if self._accuracy is not None:
+                self.forecast_table = _accuracy_table(self._accuracy)
             self._sink.close(self)
 
     def flush(self) -> None:
@@ -411,10 +425,11 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             kept[name][self._row] = value
 
     def _agent_values(self, schedule: Schedule) -> dict[str, Any]:
-        power, storage = schedule.power, schedule.storage
+        power, storage, contracted = schedule.power, schedule.storage, schedule.contracted
         batteries, n_agent = self.layout.batteries, len(self.layout.agent_node)
-        return {
-            "p_load": power.p_load_kw + self._drawn_beyond_must(schedule),
+        drawn = self._drawn_beyond_must(schedule)
+        values = {
+            "p_load": power.p_load_kw + drawn,
             "q_load": power.q_load_kvar,
             "p_pv_available": power.generation_kw,
             "p_pv": schedule.generation_kw,
@@ -422,6 +437,13 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             "p_net": schedule.p_net_kw,
             "price": schedule.clearing.node_price[self.layout.agent_node],
         }
+        if contracted is not None:
+            values |= {
+                "p_contracted": contracted.p_net_kw,
+                "p_load_forecast": contracted.forecast.p_load_kw + drawn,
+                "p_pv_forecast": contracted.forecast.generation_kw,
+            }
+        return values
 
     def _drawn_beyond_must(self, schedule: Schedule) -> Floats | float:
         """Return what vehicles and heat pumps of every agent took from the market, kW."""
@@ -515,7 +537,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             "energy_unserved": np.zeros_like(unsold),
             "network_charge": trade.network_charge_eur,
         }
-        if not layout.areas.takes_part.all():
+        if layout.imbalance is not None or not layout.areas.takes_part.all():
             area["p_import"] = agent["p_net"] @ layout.areas.within
         slot |= _worst(raw) | self._binding(raw)
         return SlotBlock(self.slots_done - rows, raw, settlement)
@@ -539,6 +561,9 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             wholesale_price=slot["wholesale_price"],
             area_loss_kw=area["loss"],
             first_slot=first,
+            contracts=None
+            if layout.imbalance is None
+            else Contracts(agent["p_contracted"], layout.imbalance.part(first, rows)),
         )
         calendar = None if layout.calendar is None else layout.calendar.part(first, rows)
         billing = Billing(layout.charges, calendar, layout.customers, layout.levy_eur_per_kwh)
@@ -583,6 +608,10 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.receipts.add(money.postings)
         agent, slot = block.series["agent"], block.series["slot"]
         self._metered.add(block)
+        if self._accuracy is not None:
+            net = (agent["p_load"] - agent["p_pv_available"]) * layout.hours
+            forecast = (agent["p_load_forecast"] - agent["p_pv_forecast"]) * layout.hours
+            self._accuracy.add(net, forecast)
         if self.devices is not None:
             self.devices.add(block.series["device"], layout.hours)
         self.curtailed_kwh += agent["p_curtailed"].sum(axis=0) * layout.hours
@@ -623,6 +652,15 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.receipts.add(self.period_postings)
         assert layout.calendar is not None
         self.reference.bill_period(layout.calendar.part(0, self.slots_done))
+
+
+def _accuracy_table(sums: AccuracySums) -> dict[str, Floats]:
+    """Return the columns of the table of forecasts; NaN where a figure is undefined."""
+    figures = [
+        (each.mae_kwh, each.wape, each.member_mae_kwh, each.member_wape) for each in sums.accuracy()
+    ]
+    columns = np.array(figures, dtype=np.float64).T
+    return dict(zip(("mae", "wape", "member_mae", "member_wape"), columns, strict=True))
 
 
 class _Metered:
