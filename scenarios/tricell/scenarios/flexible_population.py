@@ -35,6 +35,7 @@ from tricell.scenarios.heat_pump_choice import (
     listed_buildings,
     listed_stores,
 )
+from tricell.scenarios.inverter_choice import with_inverters
 from tricell.scenarios.local_times import RunClock
 from tricell.scenarios.participant_faults import FieldFaults
 from tricell.scenarios.participants import profile_shelf
@@ -110,8 +111,10 @@ def build_flexible(
         setting, population, owners["heat_pumps", "stores"], owners["heat_pumps", "buildings"]
     )
     population, appliances = _appliances(setting, population, owners["appliances", "list"])
+    choice = scenario.participants.inverters
+    population, inverters = with_inverters(population, choice, scenario.seed, setting.faults)
     setting.faults.raise_if_any()
-    return population, FlexibleDevices(vehicles, houses, stores, appliances, shared=shared)
+    return population, FlexibleDevices(vehicles, houses, stores, appliances, inverters, shared)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class InverterChoice(Section):
 
 
 def with_inverters(
-    population: Population, wanted: InverterChoice | None, seed: int
+    population: Population, wanted: InverterChoice | None, seed: int, faults: FieldFaults
 ) -> tuple[Population, Inverters | None]:
     """Return everybody without the data's reactive power where an inverter has it, and those.
 
@@ -136,16 +136,17 @@ def with_inverters(
     wanted : InverterChoice or None
     seed : int
         Of whose plants have such an inverter, and of their ratings.
-
-    Raises
-    ------
-    ParticipantError
-        If a plant that is listed does not exist.
+    faults : FieldFaults
+        Gets the plants that are listed and do not exist.
     """
     if wanted is None:
         return population, None
     owners = pv_owners(population)
-    listed = _listed(wanted, owners)
+    names = [plant.participant for plant in wanted.plants]
+    found = plants_of_list(names, owners.name, (*PATH, "plants"), faults)
+    if faults.found:
+        return population, None
+    listed = np.array(found, dtype=np.int64)
     drawn = _drawn(owners, listed, wanted.share, seed)
     rows = np.concatenate([listed, drawn])
     if not len(rows):
@@ -163,15 +164,6 @@ def pv_owners(population: Population) -> Owners:
     with_others = devices.agent[devices.generates & ~is_pv]
     agent = np.setdiff1d(with_pv, with_others)
     return Owners(tuple(population.agents.id[row] for row in agent), agent)
-
-
-def _listed(wanted: InverterChoice, owners: Owners) -> IntArray:
-    """Return the positions in `owners` of the plants that are listed."""
-    faults = FieldFaults()
-    names = [plant.participant for plant in wanted.plants]
-    found = plants_of_list(names, owners.name, (*PATH, "plants"), faults)
-    faults.raise_if_any()
-    return np.array(found, dtype=np.int64)
 
 
 def _drawn(owners: Owners, listed: IntArray, share: float, seed: int) -> IntArray:

@@ -23,6 +23,7 @@ from tricell.scenarios.population_tables import (
     SimbenchProfiles,
     population_from_source,
 )
+from tricell.scenarios.pv_choice import PvFromWeather, pv_from_weather
 from tricell.scenarios.schema import ExtraParticipant, Scenario
 from tricell.scenarios.time_tables import TimeTable, join_tables, read_csv_table, read_hdf5_table
 from tricell.simulators.population import (
@@ -56,7 +57,8 @@ def build_population(scenario: Scenario, net: Any) -> Population:
     -------
     Population
         The participants of the network's data with the devices of ``adoption``, then the extra
-        ones in the order of the file, whom ``adoption`` does not concern.
+        ones in the order of the file, whom ``adoption`` does not concern. With ``pv: weather``
+        all PV plants follow the weather.
 
     Raises
     ------
@@ -73,12 +75,20 @@ def build_population(scenario: Scenario, net: Any) -> Population:
         folder=NO_FOLDER,
     )
     adoption, extra = scenario.participants.adoption, scenario.participants.extra
-    if not extra and adoption == Adoption():
-        return population
-    reader = _profile_reader(source, net, len(population.profiles.values))
-    shelf = ProfileShelf(reader, _offered_profiles(source, net))
-    population = with_adoption(population, adoption, shelf, scenario.seed)
-    return with_extra_participants(population, extra, net, reader) if extra else population
+    pv = scenario.participants.pv
+    if extra or adoption != Adoption():
+        reader = _profile_reader(source, net, len(population.profiles.values))
+        offered = _offered_profiles(source, net)
+        if isinstance(pv, PvFromWeather):
+            reader = _but_any_pv(reader, len(population.profiles.values))
+            offered[DeviceKind.PV] = ("weather",)
+        shelf = ProfileShelf(reader, offered)
+        population = with_adoption(population, adoption, shelf, scenario.seed)
+        if extra:
+            population = with_extra_participants(population, extra, net, reader)
+    if isinstance(pv, PvFromWeather) and scenario.weather is not None:
+        population = pv_from_weather(population, pv, scenario.weather, scenario.seed)
+    return population
 
 
 def profile_shelf(source: ProfileSource, net: Any, rows: int) -> ProfileShelf:
@@ -278,6 +288,12 @@ def _offered_profiles(source: ProfileSource, net: Any) -> dict[DeviceKind, tuple
         )
         for kind, (table, pattern) in OFFERED.items()
     }
+
+
+def _but_any_pv(reader: ProfileReader, rows: int) -> ProfileReader:
+    """Read profiles, but for PV plants, whose place the weather takes later."""
+    ones = np.ones(rows, dtype=np.float32)
+    return lambda name, kind: ones if kind is DeviceKind.PV else reader(name, kind)
 
 
 def _table_reader(table: TimeTable) -> ProfileReader:

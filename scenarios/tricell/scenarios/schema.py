@@ -35,9 +35,11 @@ from tricell.scenarios.forecasts import (
     PerfectForecasts,
 )
 from tricell.scenarios.heat_pump_choice import HeatPumpChoice
+from tricell.scenarios.inverter_choice import InverterChoice
 from tricell.scenarios.local_times import moment
 from tricell.scenarios.population_tables import ProfileSource
 from tricell.scenarios.prices import FeedInPrice, RetailPrice, WholesalePrice
+from tricell.scenarios.pv_choice import PvFromData, PvFromWeather, PvSource
 from tricell.scenarios.section import Section, broken_rule
 from tricell.scenarios.shared_battery_choice import SharedBatteryChoice
 from tricell.scenarios.strategy import (
@@ -244,7 +246,8 @@ class ExtraParticipant(Section):
     pv_kwp: Annotated[float, Field(ge=0)] = 0.0
     """Rated power of a PV plant, kW (0)."""
     pv_profile: str | None = None
-    """Column of the profiles that shapes the PV plant; needed if `pv_kwp` is above 0."""
+    """Column of the profiles that shapes the PV plant; needed if `pv_kwp` is above 0, but not with
+    `pv: weather`."""
     battery_kwh: Annotated[float, Field(ge=0)] = 0.0
     """Usable battery capacity, kWh (0: no battery)."""
     battery_kw: Annotated[float, Field(ge=0)] = 0.0
@@ -254,12 +257,6 @@ class ExtraParticipant(Section):
 
     @model_validator(mode="after")
     def _is_complete(self) -> ExtraParticipant:
-        if self.pv_kwp > 0 and self.pv_profile is None:
-            raise broken_rule(
-                f"`{self.name}` has a PV plant without a profile",
-                at=("pv_profile",),
-                allowed="a column of the profiles, such as PV5",
-            )
         if (self.battery_kwh > 0) != (self.battery_kw > 0):
             at = "battery_kw" if self.battery_kwh > 0 else "battery_kwh"
             raise broken_rule(
@@ -289,6 +286,10 @@ class Participants(Section):
     """Appliances whose runs can wait (none)."""
     shared_batteries: tuple[SharedBatteryChoice, ...] = ()
     """Batteries of a community, a cell or a multi-cell (none)."""
+    pv: PvSource = PvFromData()
+    """What PV plants follow: data (default), weather, or a section of that kind."""
+    inverters: InverterChoice | None = None
+    """Inverters of PV plants that control reactive power (null: reactive power of the data)."""
     extra: tuple[ExtraParticipant, ...] = ()
     """Participants beside those of the network's data (none)."""
 
@@ -297,6 +298,25 @@ class Participants(Section):
     def _names_are_unique(cls, extra: tuple[ExtraParticipant, ...]) -> tuple[ExtraParticipant, ...]:
         _refuse_repeated_name([participant.name for participant in extra], "extra participants")
         return extra
+
+    @model_validator(mode="after")
+    def _pv_plants_follow_one_thing(self) -> Participants:
+        weather = isinstance(self.pv, PvFromWeather)
+        for row, one in enumerate(self.extra):
+            if one.pv_kwp > 0 and (one.pv_profile is None) != weather:
+                told = "a profile beside" if weather else "neither a profile nor"
+                raise broken_rule(
+                    f"the PV plant of `{one.name}` has {told} `pv: weather`",
+                    at=("extra", row, "pv_profile"),
+                    allowed="a column of the profiles, such as PV5, or `pv: weather`",
+                )
+        if weather and self.adoption.pv_profile is not None:
+            raise broken_rule(
+                "new PV plants have a profile beside `pv: weather`",
+                at=("adoption", "pv_profile"),
+                allowed="null with `pv: weather`",
+            )
+        return self
 
     @model_validator(mode="after")
     def _batteries_have_one_strategy(self) -> Participants:
@@ -468,6 +488,16 @@ class Scenario(Section):
                 f"last {self.time.step_minutes} min",
                 at=("participants", "appliances", "share"),
                 allowed=f"a share with `time.step_minutes: {APPLIANCE_STEP_MINUTES}`, or a `list`",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_weather_that_is_asked_for(self) -> Scenario:
+        if self.weather is None and isinstance(self.participants.pv, PvFromWeather):
+            raise broken_rule(
+                "PV plants follow the weather, but there is none",
+                at=("participants", "pv"),
+                allowed="with a section `weather`, such as `weather: {try_region: 4}`",
             )
         return self
 
