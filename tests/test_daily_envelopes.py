@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,18 @@ from tests.strategies import (
     planned_model,
     unloaded_limits,
 )
+from tests.test_run_memory import Done, run
 
-from tricell.errors import MarketError
+from tricell.errors import MarketError, ScenarioError
 from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.daily_envelopes import DayForecast, PowerRange, daily_envelopes
-from tricell.markets.joint_market import GridLimits
+from tricell.markets.joint_market import Clearing, GridLimits
+from tricell.markets.level_markets import LevelMarkets, SlotDemand
+from tricell.markets.level_settlement import LevelTrade
 from tricell.markets.linear_flow import LinearFlow
 from tricell.markets.operating_envelopes import RULES, EnvelopeCalculator, Envelopes, Rule
+from tricell.markets.orders import OrderKind
+from tricell.scenarios.scenario_file import Override, load_scenario
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -225,3 +231,191 @@ def test_a_day_whose_parts_do_not_fit_together_is_refused_by_name() -> None:
         DayForecast(day, day, np.zeros((2, 2)), [limits] * 2)
     with pytest.raises(MarketError, match=r"firm_kw of a day has shape \(2, 3\); allowed is \(1"):
         DayForecast(day, day, day, [limits])
+
+
+# --- runs ---
+
+MORNING = (
+    "time.start=2016-05-23T09:00Z",
+    "time.days=0.125",
+    "market.coordination=local_first",
+    "limits.trafo_loading_percent=25",
+    "limits.voltage_max_pu=1.05",
+)
+"""Sun enough to break the voltage limit of a village if nobody holds it."""
+ENVELOPE = ("market.network=envelope", "market.envelope_product=day")
+RUNS: dict[str, tuple[str, ...]] = {
+    "none": ("market.network=none",),
+    "slot": ("market.network=envelope",),
+    **{rule: (*ENVELOPE, f"market.envelope_rule={rule}") for rule in RULES},
+}
+NOON = (
+    "time.start=2016-05-23T12:00Z",
+    "time.days=1.125",
+    *MORNING[2:],
+    *ENVELOPE,
+    "market.envelope_rule=proportional",
+)
+WITHIN, BROKEN = 0, 2
+"""Verdicts of the AC power flow."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left, and what its markets published and cleared."""
+
+    done: Done
+    days: list[tuple[DayForecast, PowerRange]]
+    slots: list[tuple[LevelMarkets, SlotDemand, Clearing]]
+
+    @property
+    def verdict(self) -> NDArray[np.int8]:
+        return np.concatenate([self.series("slot", "verdict", at) for at in self.blocks])
+
+    @property
+    def blocks(self) -> list[int]:
+        return sorted(self.done.sink.blocks)
+
+    def series(self, group: str, name: str, block: int = 0) -> NDArray[Any]:
+        return self.done.sink.blocks[block][group][name]
+
+
+def watched_run(*assignments: str) -> Run:
+    """Run the village and keep what passes through its markets."""
+    scenario = load_scenario("village", [Override.from_assignment(text) for text in assignments])
+    days: list[tuple[DayForecast, PowerRange]] = []
+    slots: list[tuple[LevelMarkets, SlotDemand, Clearing]] = []
+    publish, clear = LevelMarkets.publish, LevelMarkets.clear
+
+    def published(markets: LevelMarkets, day: DayForecast) -> PowerRange:
+        days.append((day, publish(markets, day)))
+        return days[-1][1]
+
+    def cleared(markets: LevelMarkets, demand: SlotDemand) -> tuple[Clearing, LevelTrade]:
+        clearing, trade = clear(markets, demand)
+        slots.append((markets, demand, clearing))
+        return clearing, trade
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LevelMarkets, "publish", published)
+        patch.setattr(LevelMarkets, "clear", cleared)
+        return Run(run(scenario), days, slots)
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, Run]:
+    return {name: watched_run(*MORNING, *more) for name, more in RUNS.items()}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_published_day_keeps_the_limits_of_the_power_flow_as_envelopes_of_slots_do(
+    runs: dict[str, Run], rule: Rule
+) -> None:
+    assert (runs["none"].verdict == BROKEN).any()
+    assert (runs["slot"].verdict == WITHIN).all()
+    assert (runs[rule].verdict == WITHIN).all()
+
+
+def test_a_day_is_published_once_for_all_slots_that_are_left_of_it(runs: dict[str, Run]) -> None:
+    for rule in RULES:
+        ((day, published),) = runs[rule].days
+        assert len(day.limits) == len(published.highest_kw) == 12
+    assert not runs["slot"].days
+    assert all(demand.allowed is None for _, demand, _ in runs["slot"].slots)
+
+
+def net_power(demand: SlotDemand, markets: LevelMarkets, clearing: Clearing) -> Floats:
+    orders = markets.joint.problem.orders
+    moved = orders.side * clearing.accepted_kw
+    return demand.meters.firm_kw + sum_by_key(orders.agent, moved, len(demand.meters.firm_kw))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_connection_leaves_its_range_but_with_what_flows_whatever_happens(
+    runs: dict[str, Run], rule: Rule
+) -> None:
+    held_back = 0
+    for markets, demand, clearing in runs[rule].slots:
+        net, allowed, meters = net_power(demand, markets, clearing), demand.allowed, demand.meters
+        assert allowed is not None
+        anyway = np.maximum(meters.firm_kw - meters.generation_kw, 0.0)
+        anyway = anyway + np.minimum(meters.firm_kw, 0.0)
+        assert (net <= np.maximum(allowed.highest_kw, anyway) + 1e-6).all()
+        orders, own = markets.joint.problem.orders, OrderKind.DISCHARGE_OWN
+        covered = np.where(orders.kind == own, demand.book.quantity_kw, 0.0)
+        anyway = anyway - sum_by_key(orders.agent, covered, len(net))
+        assert (net >= np.minimum(allowed.lowest_kw, anyway) - 1e-6).all()
+        held_back += int((np.abs(net - allowed.lowest_kw) < 1e-6).sum())
+    assert held_back > 12
+
+
+def shares_of_capacity(run: Run) -> Floats:
+    """Published feed-in of each plant as a share of what was asked for, in each slot."""
+    ((day, published),) = run.days
+    plants = day.export_capacity_kw.min(axis=0) > 0.1
+    feed_in = day.firm_kw - published.lowest_kw
+    return np.asarray(feed_in[:, plants] / day.export_capacity_kw[:, plants])
+
+
+def test_rules_differ_in_whom_they_hold_back_and_by_how_much(runs: dict[str, Run]) -> None:
+    shares = {rule: shares_of_capacity(runs[rule]) for rule in RULES}
+    np.testing.assert_allclose(np.ptp(shares["proportional"], axis=1), 0.0, atol=1e-9)
+    assert (np.ptp(shares["max_total"], axis=1) > 0.2).all()
+    ((day, published),) = runs["equal"].days
+    feed_in = day.firm_kw - published.lowest_kw
+    below_capacity = feed_in < day.export_capacity_kw - 1e-9
+    for slot in range(len(feed_in)):
+        np.testing.assert_allclose(np.ptp(feed_in[slot][below_capacity[slot]]), 0.0, atol=1e-9)
+    curtailed = {name: one.done.recorder.curtailed_kwh.sum() for name, one in runs.items()}
+    assert curtailed["max_total"] < curtailed["proportional"] < curtailed["equal"]
+    assert curtailed["slot"] < curtailed["max_total"]
+
+
+@pytest.fixture(scope="module")
+def over_midnight() -> Run:
+    """From noon to the early afternoon of the next day: a block ends within a day."""
+    return watched_run(*NOON)
+
+
+def test_each_day_is_published_at_its_midnight_and_learns_from_the_day_before(
+    over_midnight: Run,
+) -> None:
+    (first, _), (second, _) = over_midnight.days
+    assert [len(first.limits), len(second.limits)] == [48, 60]
+    assert (over_midnight.verdict == WITHIN).all()
+    # The first day takes the grid to be as it was before the run, the second as it was at the
+    # same time of the first; only reactive power makes a difference within the first.
+    known, learnt = ([one.flow_max_kw for one in day.limits] for day in (first, second))
+    assert all(np.array_equal(one, known[0], equal_nan=True) for one in known)
+    assert not all(np.array_equal(one, learnt[0], equal_nan=True) for one in learnt)
+
+
+def test_a_run_goes_on_within_a_published_day_with_the_same_bits(over_midnight: Run) -> None:
+    assert over_midnight.blocks == [0, 96]
+    scenario = load_scenario("village", [Override.from_assignment(text) for text in NOON])
+    rest = run(scenario, over_midnight.done.saved[96], first_slot=96)
+    for group, columns in rest.sink.blocks[96].items():
+        for name, values in columns.items():
+            expected = over_midnight.series(group, name, 96)
+            assert values.tobytes() == expected.tobytes(), (group, name)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "what"),
+    [
+        ("market.envelope_product=day", "there are no envelopes to publish"),
+        ("market.envelope_product=week", "envelope_product"),
+    ],
+)
+def test_a_day_without_envelopes_and_a_product_that_does_not_exist_are_refused(
+    assignment: str, what: str
+) -> None:
+    with pytest.raises(ScenarioError, match=what):
+        load_scenario("village", [Override.from_assignment(assignment)])
+
+
+def test_markets_without_envelopes_publish_none(runs: dict[str, Run]) -> None:
+    markets, _, _ = runs["none"].slots[0]
+    ((day, _),) = runs["equal"].days
+    with pytest.raises(MarketError, match="no envelopes to publish with `network: none`"):
+        markets.publish(day)

@@ -164,7 +164,7 @@ class EnvelopeGate:
             export_capacity_kw=np.maximum(firm - need + rated, 0.0) + self._discharge_kw,
             limits=[
                 self._limits(learnt, reactive_kvar)
-                for learnt, reactive_kvar in zip(corrections[of_day], reactive, strict=True)
+                for learnt, reactive_kvar in zip(corrections[of_day].copy(), reactive, strict=True)
             ],
         )
 
