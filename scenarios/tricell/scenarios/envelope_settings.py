@@ -7,7 +7,6 @@ import numpy as np
 from tricell.grid_models.arrays import sum_by_key
 from tricell.scenarios.world import World
 from tricell.simulators.envelope_gate import GateSettings
-from tricell.simulators.power_forecast import PowerForecast, RunSlots
 from tricell.simulators.store_fleets import other_fleets
 
 
@@ -17,12 +16,10 @@ def gate_settings(world: World) -> GateSettings | None:
     if scenario.market.envelope_product != "day":
         return None
     time, devices = scenario.time, population.devices
-    per_day = 86_400 // time.step_s
-    first_row = population.profiles.first_row(time.start_utc, time.slots, time.step_s)
     midnight = time.start_utc.astype("datetime64[D]")
     plants = devices.generates
     return GateSettings(
-        power=PowerForecast(population, RunSlots(first_row, time.slots, per_day)),
+        power=world.forecast,
         plant_kw=sum_by_key(
             devices.agent[plants], devices.rated_kw[plants], len(population.agents)
         ),
@@ -30,6 +27,6 @@ def gate_settings(world: World) -> GateSettings | None:
         takes_part=world.areas.takes_part,
         agent_node=world.participants.agent_node,
         slots=time.slots,
-        slots_per_day=per_day,
+        slots_per_day=86_400 // time.step_s,
         since_midnight=int((time.start_utc - midnight) // np.timedelta64(time.step_s, "s")),
     )
