@@ -199,8 +199,9 @@ def draw_windows(
     """Draw when vehicles are plugged in and what they need.
 
     A vehicle that charges on a day is plugged in from the arrival on that day to the departure on
-    the next. The night before the run counts: such windows begin in slot 0. A need is at most
-    what the battery was to hold and what the charger gives in the window.
+    the next. The night before the run counts: such windows begin in slot 0, and the vehicle has
+    been charged at full power since it came. A need is at most what the battery was to hold and
+    what the charger gives in the window.
 
     Parameters
     ----------
@@ -224,13 +225,16 @@ def draw_windows(
     drive_kwh = from_data.charged_kwh.at(owners.uniforms(seed, "ev drive", days))
     # row 0 is the day before the run
     midnight = (np.arange(days) - 1)[:, None] * time.slots_of_day - time.first_slot_of_day
-    arrive = np.maximum(midnight + np.ceil(arrival_h / time.hours).astype(np.int64), 0)
+    came = midnight + np.ceil(arrival_h / time.hours).astype(np.int64)
+    arrive = np.maximum(came, 0)
     depart = midnight + np.floor(departure_h / time.hours).astype(np.int64)
     day, vehicle = np.nonzero(charges & (depart > arrive) & (arrive < time.slots))
-    arrive, depart = arrive[day, vehicle], depart[day, vehicle]
+    came, arrive, depart = came[day, vehicle], arrive[day, vehicle], depart[day, vehicle]
     efficiency = vehicles.charge_efficiency[vehicle]
-    gives = (depart - arrive) * time.hours * vehicles.charger_kw[vehicle] * efficiency
+    per_slot = time.hours * vehicles.charger_kw[vehicle] * efficiency
+    gives = (depart - arrive) * per_slot
     need = np.minimum(drive_kwh[day, vehicle] * efficiency, vehicles.target_kwh[vehicle])
+    need = np.maximum(need - (arrive - came) * per_slot, 0.0)
     return VehicleFleet(
         vehicles, PlugWindows(vehicle, arrive, depart, np.minimum(need, gives)), time.hours
     )
