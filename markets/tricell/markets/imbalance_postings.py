@@ -12,7 +12,8 @@ with ``charges`` the network charges in the retail price. So only what the net t
 pays them; what deviations cancel of each other pays them to nobody, and stays with the operator.
 Charges by the meter (on imports, exports and peaks) are billed on metered power, elsewhere.
 
-Whoever does not trade has contracted nothing: its metered energy is the retailer's.
+Whoever does not trade has contracted nothing: its metered energy is the retailer's. What was moved
+by a service of flexibility is no deviation.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def imbalance_postings(
 
 def deviations_kwh(areas: TradingAreas, block: ClearedBlock) -> Floats:
     """Return metered less contracted energy, kWh, shape (T, agents); 0 for who does not trade."""
-    return np.asarray((block.p_net_kw - block.contracted_kw) * areas.takes_part * block.hours)
+    return np.asarray((block.p_net_kw - block.promised_kw) * areas.takes_part * block.hours)
 
 
 def _outside_postings(

@@ -92,11 +92,13 @@ class Settlement:
         over slots; `network` without charges of a whole period.
     redispatch : EUR per agent, for being moved away from what was traded.
     imbalance : EUR per agent, for energy that differs from what was contracted.
+    flexibility : EUR per agent, for flexibility sold as a service; negative where it earns.
     congestion_rent_eur : per slot, what the network operator gets because lines are full.
     bought_p2p_kwh, sold_p2p_kwh, bought_retail_kwh, sold_retail_kwh : per agent, as contracted.
     bought_kwh : by where it was bought (`Source`), shape (4, T, agents).
     agents_eur, retailer_eur, network_operator_eur, market_operator_eur : per slot, what each side
-        receives (the agents' is what they pay, negative); the four add up to zero.
+        receives (the agents' is what they pay, negative); with what the transmission operator pays
+        for services, the four add up to zero.
     retailer_pays_eur, network_operator_pays_eur : per slot, to the wholesale market.
     retail_import_kwh, retail_export_kwh : per slot, bought from and sold to the retailer.
     areas : trade inside and across areas.
@@ -113,6 +115,7 @@ class Settlement:
     levy: Floats
     redispatch: Floats
     imbalance: Floats
+    flexibility: Floats
     congestion_rent_eur: Floats
     bought_p2p_kwh: Floats
     sold_p2p_kwh: Floats
@@ -177,6 +180,8 @@ def book(
     ]
     receipts = trade_receipts(areas, trades, totals, parts, postings)
     postings += imbalance_postings(areas, block, billing.levy_eur_per_kwh)
+    if block.services is not None:
+        postings += block.services.postings
     wholesale = _wholesale_postings(block, billing)
     net_kwh = block.p_net_kw * block.hours
     balance = check_postings([*postings, *wholesale], net_kwh, block.first_slot)
@@ -194,6 +199,7 @@ def book(
         levy=per_agent[Kind.LEVY],
         redispatch=per_agent[Kind.FLEX],
         imbalance=per_agent[Kind.IMBALANCE],
+        flexibility=per_agent[Kind.CAPACITY],
         congestion_rent_eur=_rent(postings, len(net_kwh)),
         bought_p2p_kwh=totals.bought_by_agent[local].sum(axis=0),
         sold_p2p_kwh=totals.sold_by_agent[local].sum(axis=0),

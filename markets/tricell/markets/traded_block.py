@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tricell.markets.charge import EnergyRates, Source
 from tricell.markets.imbalance import ImbalanceTerms
+from tricell.markets.postings import Posting
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -134,12 +135,27 @@ class Contracts:
 
     Attributes
     ----------
-    p_net_kw : shape (T, agents), positive buys; of those who do not trade, what the meters tell.
+    p_net_kw : services of flexibility included, shape (T, agents), positive buys; of those who do
+        not trade, what the meters tell.
     terms : how deviations are settled in these slots.
     """
 
     p_net_kw: Floats
     terms: ImbalanceTerms
+
+
+@dataclass(frozen=True)
+class SoldServices:
+    """Flexibility that was sold as a service in T slots.
+
+    Attributes
+    ----------
+    moved_kw : by how much every agent consumes more than contracted, shape (T, agents).
+    postings : who pays whom for it.
+    """
+
+    moved_kw: Floats
+    postings: tuple[Posting, ...]
 
 
 @dataclass(frozen=True)
@@ -157,6 +173,7 @@ class ClearedBlock:
     area_loss_kw : losses in every area's own network, shape (T, areas); None if not known.
     first_slot : number of the first slot, for messages.
     contracts : what was traded, where that is not what the meters tell; else None.
+    services : flexibility that was sold as a service; None for nothing.
     """
 
     p_net_kw: Floats
@@ -170,10 +187,17 @@ class ClearedBlock:
     area_loss_kw: Floats | None = None
     first_slot: int = 0
     contracts: Contracts | None = None
+    services: SoldServices | None = None
 
     @property
     def contracted_kw(self) -> Floats:
-        """What was contracted, kW, shape (T, agents)."""
+        """What was contracted in the markets, kW, shape (T, agents)."""
+        promised = self.promised_kw
+        return promised if self.services is None else promised - self.services.moved_kw
+
+    @property
+    def promised_kw(self) -> Floats:
+        """What was contracted, services of flexibility included, kW, shape (T, agents)."""
         return self.p_net_kw if self.contracts is None else self.contracts.p_net_kw
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mosaik
@@ -27,6 +27,7 @@ from tricell.grid_models.ac_feedback import Correction
 from tricell.scenarios.envelope_settings import gate_settings
 from tricell.scenarios.faults import did_you_mean
 from tricell.scenarios.schema import Market, Time
+from tricell.scenarios.service_settings import run_services
 from tricell.scenarios.store_settings import storage_settings
 from tricell.scenarios.third_party import Connection, ThirdPartySimulator
 from tricell.scenarios.world import GENERATION_OFFER_EUR_PER_KWH, World
@@ -132,11 +133,14 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
     sink : takes the recorder's blocks.
     """
     time, population = world.scenario.time, world.population
+    services = run_services(world)
     return {
         "households": HouseholdSettings(
             population, time.start_utc, time.slots, world.forecast, _inverter_control(world)
         ),
-        "storage": storage_settings(world),
+        "storage": replace(
+            storage_settings(world), tells_band=None if services is None else services.is_open
+        ),
         "market": MarketSettings(
             market=world.market,
             feedback=world.feedback,
@@ -148,6 +152,7 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
             generation_price=GENERATION_OFFER_EUR_PER_KWH,
             levels=world.levels,
             gate=gate_settings(world),
+            services=services,
         ),
         "grid": GridSettings(
             grid=world.grid,
@@ -160,7 +165,7 @@ def simulator_settings(world: World, sink: Sink) -> dict[str, Any]:
             start=time.start_utc,
             max_reclearings=_max_reclearings(world.scenario.market),
         ),
-        "recorder": RecorderSettings(world.recorder_layout(), sink),
+        "recorder": RecorderSettings(world.recorder_layout(), sink, services),
     }
 
 

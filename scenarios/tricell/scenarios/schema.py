@@ -41,6 +41,7 @@ from tricell.scenarios.population_tables import ProfileSource
 from tricell.scenarios.prices import FeedInPrice, RetailPrice, WholesalePrice
 from tricell.scenarios.pv_choice import PvFromData, PvFromWeather, PvSource
 from tricell.scenarios.section import Section, broken_rule
+from tricell.scenarios.services import ServiceEntry
 from tricell.scenarios.shared_battery_choice import SharedBatteryChoice
 from tricell.scenarios.strategy import (
     LookAheadStrategy,
@@ -467,6 +468,8 @@ class Scenario(Section):
     """What is known when orders are placed (perfect)."""
     imbalance: Imbalance = DualImbalance()
     """How energy is settled that differs from what was contracted (dual)."""
+    services: tuple[ServiceEntry, ...] = ()
+    """Flexibility that network operators ask for (nothing)."""
     simulators: tuple[ThirdPartySimulator, ...] = ()
     """mosaik simulators of third parties that take part (none)."""
     output: Output = Output()

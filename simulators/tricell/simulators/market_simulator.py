@@ -16,6 +16,7 @@ from tricell.markets.daily_envelopes import PowerRange
 from tricell.markets.joint_market import Clearing, GridLimits, JointMarket, TradePrices
 from tricell.markets.level_markets import LevelMarkets, SlotDemand
 from tricell.markets.level_settlement import LevelTrade
+from tricell.markets.linear_flow import LinearFlow
 from tricell.markets.meter_orders import MeterState
 from tricell.markets.orders import OrderBook, check_order_book
 from tricell.markets.own_use import OwnUse, clear_with_own_use
@@ -25,6 +26,7 @@ from tricell.simulators.envelope_gate import EnvelopeGate, GateSettings
 from tricell.simulators.messages import AgentPowerNow, Contracted, Schedule, StorageNow
 from tricell.simulators.outsiders import Outside, Outsiders
 from tricell.simulators.owner_prices import PriceSeries
+from tricell.simulators.service_desk import RunServices, ServiceDesk
 from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, ChildKind, Memory, SlotSimulator
 
 Floats = NDArray[np.float64]
@@ -68,6 +70,7 @@ class MarketSettings:
     generation_price : what generators ask for at least, EUR/kWh.
     levels : markets level by level; None if the joint program clears all levels at once.
     gate : what is known where envelopes are published for a day; None where they are not.
+    services : flexibility that network operators ask for; None for nothing.
     """
 
     market: JointMarket
@@ -80,6 +83,7 @@ class MarketSettings:
     generation_price: float
     levels: LevelMarkets | None
     gate: GateSettings | None = None
+    services: RunServices | None = None
 
 
 class MarketSimulator(SlotSimulator[MarketSettings]):
@@ -124,6 +128,11 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         self._outsiders = Outsiders(settings.areas.takes_part, self._who.battery_agent)
         orders = settings.market.problem.orders
         self._order_trades = settings.areas.takes_part[orders.agent].astype(np.float64)
+        self._desk: ServiceDesk | None = None
+        if settings.services is not None:
+            problem = settings.market.problem
+            flow = LinearFlow(problem.grid, problem.constant_kw)
+            self._desk = ServiceDesk(settings.services, flow, settings.areas)
         self._slot = -1
         self._reclearings = 0
         self._fed_in_kw: Floats | None = None
@@ -189,6 +198,16 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         correction : what the last AC power flow taught.
         """
         power = with_firm_load(power, storage.firm_kw)
+        if self._desk is None:
+            return self._scheduled(slot, power, storage, correction)
+        reserve, storage = self._desk.hold(slot, storage)
+        schedule = self._scheduled(slot, power, storage, correction)
+        return self._desk.serve(slot, schedule, reserve)
+
+    def _scheduled(
+        self, slot: int, power: AgentPowerNow, storage: StorageNow, correction: Correction
+    ) -> Schedule:
+        """Clear the markets alone."""
         q_node = self._q_node(power, self._fed_in_kw)
         limits = GridLimits(
             correction.flow_min_kw,

@@ -13,7 +13,9 @@ from tricell.grid_models.ac_feedback import Correction
 from tricell.grid_models.power_flow import PowerFlowState
 from tricell.markets.joint_market import Clearing
 from tricell.markets.level_settlement import LevelTrade
+from tricell.markets.services.service import SlotServices
 from tricell.simulators.battery_orders import BatteryOrders
+from tricell.simulators.device_checks import PowerBand
 from tricell.simulators.fleet import DeviceState
 from tricell.simulators.inverter_control import SteeredPlants
 
@@ -53,6 +55,7 @@ class StorageNow:
     devices : states of all devices beside the batteries of households; None without any.
     job_kw : what appliances draw, per device; None without any.
     memory : what the fleets remember; only at the end of a block.
+    band : what every store could do; only in slots with services.
     """
 
     soc_kwh: Floats
@@ -62,6 +65,7 @@ class StorageNow:
     devices: DeviceState | None = None
     job_kw: Floats | None = None
     memory: Mapping[str, Any] | None = None
+    band: PowerBand | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class Contracted:
     Attributes
     ----------
     forecast : what the slot was expected to bring; what stores must take is in the load.
-    p_net_kw : per agent; what those who do not trade take by their meters.
+    p_net_kw : per agent, with what services of flexibility moved; what those who do not trade take
+        by their meters.
     p_node_kw, q_node_kvar : consumption per electrical node.
     """
 
@@ -98,6 +103,8 @@ class Schedule:
     trade : what was traded where the levels are cleared one after the other; None where the joint
         program clears, whose trades follow from its schedule.
     contracted : what was contracted; None where forecasts are perfect and meters tell the same.
+    services : flexibility that was sold beside the market; what it moved is part of the powers of
+        stores, agents and nodes. None in runs without services.
     """
 
     power: AgentPowerNow
@@ -113,6 +120,7 @@ class Schedule:
     trade: LevelTrade | None
     memory: Mapping[str, Any] | None = None
     contracted: Contracted | None = None
+    services: SlotServices | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ trades, bills) for all slots at once and hands the block to a *sink*: the result
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
@@ -53,6 +53,8 @@ from tricell.simulators.messages import GridReport, Schedule
 from tricell.simulators.no_trading import MeterRates, NoTradingReference
 from tricell.simulators.owner_prices import PriceSeries
 from tricell.simulators.population import Batteries
+from tricell.simulators.service_desk import RunServices
+from tricell.simulators.service_record import ServiceRecord, SettledServices
 from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, Memory, SlotSimulator
 
 Floats = NDArray[np.float64]
@@ -68,6 +70,7 @@ BILL_PARTS = (
     "levy",
     "redispatch",
     "imbalance",
+    "flexibility",
 )
 """Components of a bill, in EUR, that add up to its total."""
 BILL_ENERGIES = ("bought_p2p_kwh", "sold_p2p_kwh", "bought_retail_kwh", "sold_retail_kwh")
@@ -145,11 +148,16 @@ class SlotBlock:
     series : group -> variable -> array (slots, entities), or (slots,) in the group ``slot``.
         The group ``area`` holds all areas; the sink parts them by level.
     settlement : money and trades of the block.
+    services : what was asked for as a service, a row each: number of the `slot`, number of the
+        `service` in the scenario, `kind` (dso_request, tso_request, peak_shaving,
+        operating_envelope, reserve, set_point), row of the `area` or -1, and `need`, `accepted`,
+        `delivered`, `unmet` (kWh) and `cost` (EUR). None without any.
     """
 
     first_slot: int
     series: Mapping[str, Mapping[str, NDArray[Any]]]
     settlement: Settlement
+    services: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None
 
 
 class Breaches:
@@ -211,10 +219,12 @@ class RecorderSettings:
     ----------
     layout : sizes and memberships.
     sink : takes the blocks.
+    services : flexibility that network operators ask for; None for nothing.
     """
 
     layout: RecorderLayout
     sink: Sink
+    services: RunServices | None = None
 
 
 class RecorderSimulator(SlotSimulator[RecorderSettings]):
@@ -232,6 +242,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
     devices : totals of the devices beside household batteries; None without any.
     stored_kwh : energy in each battery after the last slot.
     breaches : what the market had to give up, per edge and per node.
+    forecast_table : errors of forecasts of every area (`mae`, `wape`, `member_mae`, `member_wape`
+        of tables/forecast); None where forecasts are perfect.
     slots_done : slots handed to the sink or waiting for it.
     settle_seconds, write_seconds, flushes : time in settlement and in the sink, and how often.
     on_slot : called with the number of slots done after each.
@@ -252,8 +264,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self._metered = _Metered(settings.layout)
         self._accuracy = None if layout.imbalance is None else AccuracySums(layout.areas.within)
         self.curtailed_kwh = np.zeros(n_agent)
-        self.forecast_table: Mapping[str, Floats] | None = None
         self.devices = None if layout.devices is None else DeviceTotals(len(layout.devices))
+        self.forecast_table: Mapping[str, Floats] | None = None
         self.stored_kwh = layout.batteries.soc0_kwh
         self.breaches = Breaches(layout.linear.n_edge, layout.linear.n_node)
         self.reference = NoTradingReference(
@@ -270,6 +282,11 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.on_block: Callable[[], None] | None = None
         self._raw: dict[str, dict[str, NDArray[Any]]] = {}
         self._trades: list[LevelTrade] = []
+        self._services: ServiceRecord | None = None
+        if settings.services is not None:
+            assert layout.calendar is not None
+            run = settings.services
+            self._services = ServiceRecord(run.services, run.who, layout.calendar)
         self._transformer_branch = layout.grid.transformer_branch
         node_area = layout.linear.node_area
         self._branch_area = np.maximum(
@@ -310,6 +327,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.breaches.add(slot, clearing.flow_breach_kw, clearing.voltage2_breach)
         if schedule.trade is not None:
             self._trades.append(schedule.trade)
+        if self._services is not None and schedule.services is not None:
+            self._services.keep(schedule.services)
         self._last = report
         self._row += 1
         self.slots_done += 1
@@ -342,6 +361,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             "breaches": self.breaches.memory(),
             "reference": self.reference.memory(),
             "devices": {} if self.devices is None else self.devices.memory(),
+            "services": {} if self._services is None else self._services.memory(),
         }
         if self._accuracy is not None:
             mine["accuracy"] = self._accuracy.memory()
@@ -370,6 +390,8 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         self.curtailed_kwh = memory["curtailed_kwh"]
         self.stored_kwh = memory["stored_kwh"]
         self.breaches.recall(memory["breaches"])
+        if self._services is not None:
+            self._services.recall(memory["services"])
         if self.devices is not None:
             self.devices.recall(memory["devices"])
         self.reference.recall(memory["reference"], rows["reference"])
@@ -515,13 +537,16 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             self.slots_done -= self._row
             self._row = 0
             self._trades.clear()
+            if self._services is not None:
+                self._services.forget()
             raise
 
     def _derive(self) -> SlotBlock:
         layout, rows = self.layout, self._row
         raw = {g: {n: v[:rows] for n, v in values.items()} for g, values in self._raw.items()}
         agent, area, slot = raw["agent"], raw["area"], raw["slot"]
-        settlement = self._settlement(agent, area, slot)
+        services = self._settled_services(agent, slot)
+        settlement = self._settlement(agent, area, slot, services)
         curtailed = np.maximum(agent["p_pv_available"], 0.0) - np.maximum(agent["p_pv"], 0.0)
         agent |= {
             "p_storage": agent["p_net"] - agent["p_load"] + agent["p_pv"],
@@ -540,13 +565,23 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         if layout.imbalance is not None or not layout.areas.takes_part.all():
             area["p_import"] = agent["p_net"] @ layout.areas.within
         slot |= _worst(raw) | self._binding(raw)
-        return SlotBlock(self.slots_done - rows, raw, settlement)
+        told = None if services is None else services.rows
+        return SlotBlock(self.slots_done - rows, raw, settlement, told)
+
+    def _settled_services(
+        self, agent: Mapping[str, NDArray[Any]], slot: Mapping[str, NDArray[Any]]
+    ) -> SettledServices | None:
+        if self._services is None:
+            return None
+        first = self.slots_done - self._row
+        return self._services.settle(first, agent["p_net"], slot["wholesale_price"])
 
     def _settlement(
         self,
         agent: Mapping[str, NDArray[Any]],
         area: Mapping[str, NDArray[Any]],
         slot: Mapping[str, NDArray[Any]],
+        services: SettledServices | None,
     ) -> Settlement:
         layout, rows = self.layout, self._row
         first = self.slots_done - rows
@@ -561,6 +596,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             wholesale_price=slot["wholesale_price"],
             area_loss_kw=area["loss"],
             first_slot=first,
+            services=None if services is None else services.sold,
             contracts=None
             if layout.imbalance is None
             else Contracts(agent["p_contracted"], layout.imbalance.part(first, rows)),

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tricell.simulators.appliance_jobs import ApplianceJobs
+from tricell.simulators.device_checks import PowerBand
 from tricell.simulators.fleet import DeviceState
 from tricell.simulators.messages import StorageNow
 from tricell.simulators.owner_prices import OwnerPrices
-from tricell.simulators.population import FloatArray, IntArray
+from tricell.simulators.population import BoolArray, FloatArray, IntArray
 from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, ChildKind, Memory, SlotSimulator
 from tricell.simulators.store_decisions import Decides, Stores
 
@@ -29,6 +30,7 @@ class StorageSettings:
     appliance_prices : what energy costs every agent, for jobs that wait for cheap slots; None for
         jobs that start as early as they may.
     shared : rows of the batteries that are shared, each a device of its own in the results.
+    tells_band : slots in which the bands of all stores are published; None for none.
     """
 
     stores: Stores
@@ -36,6 +38,7 @@ class StorageSettings:
     appliances: ApplianceJobs | None
     appliance_prices: OwnerPrices | None
     shared: IntArray
+    tells_band: BoolArray | None = None
 
 
 class StorageSimulator(SlotSimulator[StorageSettings]):
@@ -55,7 +58,7 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         """Set up the fleets."""
         self._stores, self._decides = settings.stores, settings.decides
         self._jobs, self._job_prices = settings.appliances, settings.appliance_prices
-        self._shared = settings.shared
+        self._shared, self._tells_band = settings.shared, settings.tells_band
         self._agent = np.concatenate([fleet.agent for fleet in self._stores.fleets])
 
     def child_kinds(self) -> Sequence[ChildKind]:
@@ -108,6 +111,7 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
                 devices=self._device_states(),
                 job_kw=None if self._jobs is None else self._jobs.power_kw,
                 memory=self.memory() if self.ends_block(slot) else None,
+                band=self._band(slot),
             )
         }
         for fleet, power_kw in zip(fleets, done, strict=True):
@@ -129,6 +133,16 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         prices = self._job_prices
         power = self._jobs.run(slot, None if prices is None else prices.retail_ahead(slot))
         return np.asarray(np.bincount(self._jobs.agent, weights=power, minlength=n_agent))
+
+    def _band(self, slot: int) -> PowerBand | None:
+        """Return what all stores could do, where somebody asks for more than their orders."""
+        if self._tells_band is None or not self._tells_band[slot]:
+            return None
+        bands = [fleet.band(slot) for fleet in self._stores.fleets]
+        return PowerBand(
+            np.concatenate([band.lowest_kw for band in bands]),
+            np.concatenate([band.highest_kw for band in bands]),
+        )
 
     def _device_states(self) -> DeviceState | None:
         """Return the states of all devices beside household batteries; None without any."""

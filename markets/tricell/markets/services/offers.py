@@ -13,7 +13,7 @@ goes to the operator, so its price is what that energy is worth to the owner; en
 consumption comes from the operator, and the owner pays for it (a price below 0). What it is worth
 says the store's own limit price in the market. Power that it kept from the market has none: then
 energy given away is bought again from the retailer, with what storing it loses, and energy taken
-is worth no more than feeding it in.
+is worth no more than feeding it in, where it can be.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tricell.errors import MarketError
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-BAND_RESIDUE_KW = 1e-6
+BAND_RESIDUE_KW = 1e-4
 """A schedule may stand outside its band by so much of it (or kW): residues of solvers."""
 
 
@@ -93,7 +93,8 @@ class StoreBids:
 
     def pays(self) -> Floats:
         """Return prices of giving back less and of charging more, EUR/kWh, shape (2, stores)."""
-        stored = np.asarray(self.feed_in) * self.round_trip
+        kept = np.where(self.round_trip > 0.0, self.round_trip, 1.0)
+        stored = np.asarray(self.feed_in) * kept
         return np.array(
             [
                 _first_known(self.discharge_own, self.discharge_market, self.feed_in),

@@ -1,10 +1,11 @@
 """Services of flexibility over a run: what is asked for and when, and what one slot sells to whom.
 
 In a slot with open services reserve is taken off the stores' bands before the markets clear. Then,
-beside the schedule of the markets, the network operator's requests and peak limits are served in
-the order of the scenario, and after them those of the transmission operator: he asks all cells
-together, and each area gets a set-point from the area above and splits it among its members. What
-one has bought is gone for the next, and whoever was called one way is not called the other way.
+beside the schedule of the markets, the network operator's requests, and peaks that he wants shaved,
+are served in the order of the scenario, and after them those of the transmission operator. He asks
+an area, such as all cells together: each area gets a set-point from the area above and splits it
+among its members. What one has bought is gone for the next, and whoever was called one way is not
+called the other way.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +40,11 @@ class ServiceKind(StrEnum):
 
     DSO_REQUEST = "dso_request"
     TSO_REQUEST = "tso_request"
-    PEAK_LIMIT = "peak_limit"
+    PEAK_SHAVING = "peak_shaving"
     RESERVE = "reserve"
 
 
-BY_DSO = (ServiceKind.DSO_REQUEST, ServiceKind.PEAK_LIMIT)
+BY_DSO = (ServiceKind.DSO_REQUEST, ServiceKind.PEAK_SHAVING)
 """Served first, in the order of the scenario."""
 
 
@@ -58,7 +60,7 @@ class Service:
     area : row of the area that is asked; -1 where a line or transformer is relieved.
     effect : what a kW of each store does for it, shape (stores,); 0 for stores that are not asked.
     is_open : slots in which it is asked for, shape (T,).
-    power_kw : wanted; of a peak limit the largest import.
+    power_kw : wanted; of peak shaving the largest import of the area.
     max_price : EUR/kWh at most.
     pricing : what an accepted kWh is paid.
     threshold : share delivered below which pay is reduced.
@@ -131,6 +133,15 @@ class StoreOwners:
         """Tell which stores stand in an area or below it, shape (stores,)."""
         return np.asarray((np.array(self.way) == area).any(axis=0))
 
+    @cached_property
+    def within(self) -> Floats:
+        """1 where an owner stands in an area or below it, shape (owners, areas)."""
+        found = np.zeros((len(self.agent), self.n_area))
+        for step in self.way:
+            here = step >= 0
+            found[self.owner[here], step[here]] = 1.0
+        return found
+
     def sum_by_owner(self, of_stores: Floats) -> Floats:
         """Add up over the stores of each owner, shape (owners,)."""
         return sum_by_key(self.owner, of_stores, len(self.agent))
@@ -145,8 +156,8 @@ class SlotServices:
     need_kw, unmet_kw : asked for, and not bought, in terms of the effect, shape (services,).
     sold_kw : bought of, or held ready by, each owner, at least 0, shape (services, owners).
     price : of a kWh of it, EUR/kWh, the same shape.
-    set_point_kw : by how much each area is to change its consumption for requests of all cells,
-        positive consumes more, shape (areas,).
+    set_point_kw : by how much each area below the one that is asked is to change its consumption
+        in the direction of a request of the TSO, at least 0, shape (services, areas).
     move_kw : by how much each store's consumption changes, shape (stores,).
     """
 
@@ -166,7 +177,7 @@ class SlotServices:
             np.zeros(services),
             np.zeros(shape),
             np.zeros(shape),
-            np.zeros(who.n_area),
+            np.zeros((services, who.n_area)),
             np.zeros(len(who.owner)),
         )
 
@@ -185,13 +196,25 @@ class HeldReserve:
     band: StoreBand
 
 
-def take_reserve(services: Sequence[Service], slot: int, band: StoreBand) -> HeldReserve:
-    """Take reserve off the bands of a slot, in the order of the scenario."""
+def take_reserve(
+    services: Sequence[Service], slot: int, band: StoreBand, idle_kw: Floats
+) -> HeldReserve:
+    """Take reserve off the bands of a slot, in the order of the scenario.
+
+    Parameters
+    ----------
+    services : of the run.
+    slot : its number.
+    band : what the slot allows.
+    idle_kw : what each store takes if it trades nothing, inside its band.
+    """
     held = np.zeros((len(services), len(band.lowest_kw)))
     for row, service in enumerate(services):
         if service.kind is ServiceKind.RESERVE and service.is_open[slot]:
             asked = service.effect > 0.0
-            held[row], band = hold_reserve(band, service.power_kw, service.direction, asked)
+            held[row], band = hold_reserve(
+                band, service.power_kw, service.direction, asked, idle_kw
+            )
     return HeldReserve(held, band)
 
 
@@ -233,16 +256,16 @@ def serve_slot(
     for row in _in_turn(services, slot):
         service = services[row]
         need = service.power_kw
-        if service.kind is ServiceKind.PEAK_LIMIT:
+        if service.kind is ServiceKind.PEAK_SHAVING:
             moved = float(desk.move_kw @ service.effect)
             need = max(float(import_kw[service.area]) + moved - need, 0.0)
-        bought, kw = desk.buy(service, need)
+        bought, kw = desk.buy(service, need, sold.set_point_kw[row])
         sold.need_kw[row], sold.unmet_kw[row] = need, bought.unmet_kwh / hours
         sold.sold_kw[row] = who.sum_by_owner(kw.sum(axis=0))
         paid = who.sum_by_owner((bought.price * bought.accepted_kwh).reshape(2, -1).sum(axis=0))
         energy = sold.sold_kw[row] * hours
         np.divide(paid, energy, out=sold.price[row], where=energy > 0.0)
-    sold.set_point_kw[:], sold.move_kw[:] = desk.set_point_kw, desk.move_kw
+    sold.move_kw[:] = desk.move_kw
     return sold
 
 
@@ -265,16 +288,20 @@ class _Desk:
         self._who, self._hours = who, hours
         self._left = {way: store_offers(band, schedule_kw, way) for way in Direction}
         self.move_kw = np.zeros(len(schedule_kw))
-        self.set_point_kw = np.zeros(who.n_area)
 
-    def buy(self, service: Service, need_kw: float) -> tuple[Purchase, Floats]:
-        """Serve one request; return the purchase and the power of both steps, (2, stores)."""
+    def buy(
+        self, service: Service, need_kw: float, set_point_kw: Floats
+    ) -> tuple[Purchase, Floats]:
+        """Serve one request; return the purchase and the power of both steps, (2, stores).
+
+        The set-points of areas are put into `set_point_kw`.
+        """
         way, hours = service.direction, self._hours
         offers = self._left[way].of(service.effect > 0.0)
         price = offers.price.ravel()
         request = service.request(need_kw * hours, np.tile(service.effect, 2), hours)
         if service.kind is ServiceKind.TSO_REQUEST:
-            bought = self._through_the_areas(service, offers, request)
+            bought = self._through_the_areas(service, offers, request, set_point_kw)
         else:
             energy = offers.power_kw.ravel() * hours
             bought = buy_fairly(energy, price, request, service.max_price)
@@ -283,7 +310,11 @@ class _Desk:
         return bought, taken
 
     def _through_the_areas(
-        self, service: Service, offers: FlexOffers, request: FlexibilityRequest
+        self,
+        service: Service,
+        offers: FlexOffers,
+        request: FlexibilityRequest,
+        set_point_kw: Floats,
     ) -> Purchase:
         """Ask the area, which splits its set-point down to the stores."""
         hours, price = self._hours, offers.price.ravel()
@@ -294,14 +325,17 @@ class _Desk:
         clearing = float(price[taken].max()) if taken.any() else None
         if clearing is not None:
             paid[taken] = price[taken] if service.pricing == "pay_as_bid" else clearing
-        self.set_point_kw += int(service.direction) * split.area_kw
+        set_point_kw[:] = split.area_kw
+        set_point_kw[service.area] = 0.0  # It is the one that is asked.
         unmet = max(request.need_kwh - float(accepted.sum()), 0.0)
         return Purchase(accepted, paid, clearing, unmet)
 
     def _split(self, service: Service, need_kw: float, power_kw: Floats, price: Floats) -> Dispatch:
         who = self._who
-        asked = np.flatnonzero(np.tile(service.effect, 2) > 0.0)
+        asked = np.flatnonzero((np.tile(service.effect, 2) > 0.0) & (power_kw > 0.0))
         way = np.tile(np.array(who.way), (1, 2))[:, asked]
+        if not len(asked):
+            return Dispatch(np.zeros(who.n_area), np.zeros(len(power_kw)))
         # Areas above the one that is asked pass nothing on.
         first = int(np.argmax((way == service.area).any(axis=1)))
         found = split_down(need_kw, list(way[first:]), power_kw[asked], price[asked], who.n_area)

@@ -146,7 +146,13 @@ def service_postings(
     return postings
 
 
-def contracted_kw(meter_kw: Floats, outcomes: Sequence[ServiceOutcome], hours: float) -> Floats:
-    """Return what owners would have consumed without services, kW, shape (T, owners)."""
-    moved = sum((outcome.moved_kwh for outcome in outcomes), np.zeros_like(meter_kw))
-    return np.asarray(meter_kw - moved / hours)
+def moved_kw(services: Sequence[Service], sold_kw: Floats) -> Floats:
+    """Return by how much owners consume more than contracted, kW, shape (T, owners).
+
+    Parameters
+    ----------
+    services : of the run.
+    sold_kw : shape (T, services, owners).
+    """
+    sign = [0 if each.kind is ServiceKind.RESERVE else int(each.direction) for each in services]
+    return np.asarray(np.einsum("s,tso->to", np.array(sign, dtype=np.float64), sold_kw))
