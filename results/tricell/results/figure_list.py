@@ -804,7 +804,7 @@ _FLEXIBILITY = tuple(
             "kWh",
             NETWORKS,
             "flexibility that services asked for",
-            "sum need of tables/service",
+            "sum need of tables/service but for set-points, which pass on what was asked for",
             "nothing was asked of the area itself",
         ),
         FigureDefinition(

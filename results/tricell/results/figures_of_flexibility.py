@@ -41,6 +41,7 @@ SERVICE_SUMS = {
     "flexibility_cost": "cost",
 }
 """Figures that are the sum of a column of tables/service."""
+SET_POINT = layout.ServiceKind.SET_POINT.name.lower()
 FORECAST_ERRORS = {
     "forecast_mae": "mae",
     "forecast_wape": "wape",
@@ -193,16 +194,17 @@ def forecast_figures(results: Results, scopes: Scopes) -> Values:
 
 
 def service_figures(results: Results, scopes: Scopes) -> Values:
-    """Add up what services asked for and got, of the run and of each area that was asked."""
+    """Add up what services asked for and got, of the run and of each area that was asked.
+
+    Set-points pass on to areas below what a service asked for, so they do not count again.
+    """
     if layout.SERVICE not in results.tables:
         return {}
-    sums = pd.concat(
-        [
-            block.groupby("area")[list(SERVICE_SUMS.values())].sum()
-            for block in results.table_blocks(layout.SERVICE)
-        ]
-    )
-    by_area = sums.groupby(level=0).sum()
+    sums = [
+        block[block["kind"] != SET_POINT].groupby("area")[list(SERVICE_SUMS.values())].sum()
+        for block in results.table_blocks(layout.SERVICE)
+    ]
+    by_area = pd.concat(sums).groupby(level=0).sum()
     asked = np.isin(np.arange(len(scopes.area)), by_area.index)
     by_row = by_area.reindex(range(len(scopes.area)))
     figures: Values = {}

@@ -26,8 +26,12 @@ COMPONENTS: Mapping[str, str] = {
     "losses": "losses",
     "levy": "levies",
     "redispatch": "redispatch",
+    "imbalance": "imbalance",
+    "flexibility": "flexibility sold",
 }
-COMPONENT_COLOURS: Mapping[str, str] = dict(zip(COMPONENTS, look.TOL_LIGHT, strict=False))
+COMPONENT_COLOURS: Mapping[str, str] = dict(
+    zip(COMPONENTS, (*look.TOL_LIGHT, "#BBAADD"), strict=True)
+)
 MOST_BARS_WITH_GAPS = 120
 MOST_CLASSES = 8
 CUT_AT = 3.0

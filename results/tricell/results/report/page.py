@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,6 +10,22 @@ from tricell.results.output_file import write_whole
 from tricell.results.reader import open_results
 from tricell.results.report import look
 from tricell.results.report.figures_bills import bill_components, savings
+from tricell.results.report.figures_contracts import (
+    forecast_errors,
+    has_imbalance,
+    has_services,
+    imbalance,
+    service_power,
+    service_table,
+)
+from tricell.results.report.figures_devices import (
+    comfort,
+    device_power,
+    device_table,
+    has_devices,
+    misses,
+    storage_levels,
+)
 from tricell.results.report.figures_market import energy_flows, price_heat_map, prices
 from tricell.results.report.figures_network import load_duration, voltage_heat_map
 from tricell.results.report.grid_map import grid_map
@@ -30,7 +46,7 @@ from tricell.results.run_summary import Extreme, GridSummary, RunSummary, summar
 
 SAME_EUR = 0.005
 """Half a cent: sums that differ by less are the same."""
-Draw: TypeAlias = Callable[[RunData], Part]
+Draw: TypeAlias = Callable[[RunData], Part | None]
 
 SECTIONS: Sequence[tuple[str, str, Sequence[Draw]]] = (
     ("areas", "Areas", (hierarchy, area_table)),
@@ -38,11 +54,24 @@ SECTIONS: Sequence[tuple[str, str, Sequence[Draw]]] = (
     ("markets", "Markets", (prices, energy_flows, price_heat_map)),
     ("network", "Network", (load_duration, voltage_heat_map)),
     ("bills", "Bills", (savings, bill_components)),
+    (
+        "devices",
+        "Devices",
+        (device_power, storage_levels, comfort, device_table, misses),
+    ),
+    ("forecasts", "Forecasts and imbalance", (imbalance, forecast_errors)),
+    ("services", "Services", (service_power, service_table)),
     ("figures", "Key figures", (key_figures,)),
     ("verdicts", "Verdicts", (slot_verdicts, binding_elements, warnings)),
     ("provenance", "Provenance", (provenance,)),
 )
 """Slug, name and figures of the sections, in the order of the page."""
+SHOWN_IF: Mapping[str, Callable[[RunData], bool]] = {
+    "devices": has_devices,
+    "forecasts": has_imbalance,
+    "services": has_services,
+}
+"""Sections that stand on the page only if the run has what they are about."""
 
 
 def write_page(path: Path, output: Path) -> Path:
@@ -62,9 +91,15 @@ def run_page(data: RunData, summary: RunSummary) -> Page:
         highlights=highlights(data, summary),
         areas=area_choices(data),
         sections=[
-            Section(slug, name, [draw(data) for draw in draws]) for slug, name, draws in SECTIONS
+            Section(slug, name, [part for draw in draws if (part := draw(data)) is not None])
+            for slug, name, draws in SECTIONS
+            if SHOWN_IF.get(slug, _always)(data)
         ],
     )
+
+
+def _always(data: RunData) -> bool:
+    return True
 
 
 def _facts(data: RunData) -> list[tuple[str, str]]:
