@@ -20,9 +20,9 @@ from tricell.results.key_figures import Figure, kpi_table
 from tricell.results.reader import open_results
 from tricell.results.writer import ResultsWriter
 from tricell.scenarios.world import World
+from tricell.simulators.device_list import DeviceTotals
 from tricell.simulators.population import AgentKind, DeviceKind
 from tricell.simulators.recorder_simulator import (
-    BILL_PARTS,
     Breaches,
     RecorderSimulator,
     SlotBlock,
@@ -57,6 +57,7 @@ class ResultsSink:
     ----------
     timings : part of the run -> (seconds, calls); filled by the runner before the end.
     warnings : (kind, element, message, count) of what others have to say.
+    told_eur : key figure that only the run knows -> EUR, such as ``lookahead_value``.
     failure : why the run ended early; empty if it did not.
     """
 
@@ -69,6 +70,7 @@ class ResultsSink:
         self.writer = writer
         self.timings: dict[str, tuple[float, int]] = {}
         self.warnings: list[tuple[str, str, str, int]] = []
+        self.told_eur: dict[str, float] = {}
         self._recalled: list[tuple[str, str, str, int]] = []
         self._at_start = 0
         self.failure = ""
@@ -92,7 +94,11 @@ class ResultsSink:
 
     def write(self, block: SlotBlock) -> None:
         """Append a block of slots and its trades."""
-        series = {g: dict(values) for g, values in block.series.items() if g != "area"}
+        series = {
+            group: {name: each for name, each in values.items() if _is_kept(group, name)}
+            for group, values in block.series.items()
+            if group != "area"
+        }
         area = block.series["area"]
         for name, rows in self._rows_of_level.items():
             if len(rows):
@@ -101,6 +107,7 @@ class ResultsSink:
         self._append_trades(block)
         slots = block.first_slot + np.arange(len(block.series["slot"]["verdict"]))
         self._append_postings(block.settlement.postings, self._times(slots))
+        self._append_services(block.services)
 
     def close(self, recorder: RecorderSimulator) -> None:
         """Write the tables at the end and give the file its name."""
@@ -118,12 +125,14 @@ class ResultsSink:
             "bill": self._bill_table(recorder),
             "warning": self._warning_table(recorder.breaches),
             "timing": self._timing_table(),
+            **_device_totals(recorder.devices),
+            **self._forecast_table(recorder.forecast_table),
         }
         self.path = self.writer.finish(
             "complete" if whole else "failed",
             tables,
             failure_message=self.failure,
-            derive=lambda file: {"kpi": _key_figures(file, recorder)},
+            derive=lambda file: {"kpi": self._key_figures(file, recorder)},
         )
 
     def _times(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -194,6 +203,21 @@ class ResultsSink:
             },
         )
 
+    def _append_services(self, services: Mapping[str, Any] | None) -> None:
+        """Append what was asked for as a service, in the order of time."""
+        if services is None or not len(services["slot"]):
+            return
+        order = np.argsort(services["slot"], kind="stable")
+        told = {name: np.asarray(values)[order] for name, values in services.items()}
+        kinds = [int(layout.ServiceKind[str(word).upper()]) for word in told["kind"]]
+        times = {"time": self._times(told.pop("slot")), "kind": kinds}
+        self.writer.append_rows(layout.SERVICE, told | times)
+
+    def _forecast_table(self, errors: Mapping[str, Floats] | None) -> dict[str, Columns]:
+        if errors is None:
+            return {}
+        return {layout.FORECAST: {"area": self._world.tree.id, **errors}}
+
     def _charge_table(self, receipts: Receipts) -> Columns:
         charges = {charge.label: charge for charge in self._world.charges}
         return {
@@ -229,11 +253,12 @@ class ResultsSink:
 
     def _bill_table(self, recorder: RecorderSimulator) -> Columns:
         bills = recorder.bills
-        total = sum(bills[part] for part in BILL_PARTS)
+        parts = [part for part in layout.BILL_PARTS if _has_part(part, bills)]
+        total = sum(bills[part] for part in parts)
         reference = recorder.reference.bill_eur
         return {
             "agent": self._world.population.agents.id,
-            **{part: bills[part] for part in BILL_PARTS},
+            **{part: bills[part] for part in parts},
             "total": total,
             "no_trading_total": reference,
             "saving": reference - total,
@@ -271,12 +296,33 @@ class ResultsSink:
             "count": [row.count for row in rows],
         }
 
+    def _key_figures(self, file: Path, recorder: RecorderSimulator) -> Columns:
+        """Return the key figures of a file that is whole but for them."""
+        stored = recorder.stored_kwh, recorder.reference.stored_kwh
+        extra = [
+            Figure(name, float(kwh.sum()), "kWh")
+            for name, kwh in zip(STORED_FIGURES, stored, strict=True)
+        ]
+        extra += [Figure(name, eur, "EUR") for name, eur in self.told_eur.items()]
+        with open_results(file) as results:
+            return dict(kpi_table(results, extra))
+
     def _timing_table(self) -> Columns:
         return {
             "part": list(self.timings),
             "seconds": [seconds for seconds, _ in self.timings.values()],
             "calls": [calls for _, calls in self.timings.values()],
         }
+
+
+def _is_kept(group: str, variable: str) -> bool:
+    """Whether a variable is for the file, and not only for what is added up over the run."""
+    return layout.SERIES[group].variable(variable) is not None
+
+
+def _has_part(part: str, bills: Mapping[str, Floats]) -> bool:
+    """Whether bills have a part: those that not every run knows are told where there are any."""
+    return part not in layout.OPTIONAL_BILL_PARTS or bool(np.any(bills.get(part, 0.0)))
 
 
 def _posting_level(source: Source | None) -> int:
@@ -303,15 +349,19 @@ class _Warning:
     count: int = 1
 
 
-def _key_figures(file: Path, recorder: RecorderSimulator) -> Columns:
-    """Return the key figures of a file that is whole but for them."""
-    stored = recorder.stored_kwh, recorder.reference.stored_kwh
-    extra = [
-        Figure(name, float(kwh.sum()), "kWh")
-        for name, kwh in zip(STORED_FIGURES, stored, strict=True)
-    ]
-    with open_results(file) as results:
-        return dict(kpi_table(results, extra))
+def _device_totals(devices: DeviceTotals | None) -> dict[str, Columns]:
+    """Tell what devices did over the run, as more columns of their table."""
+    if devices is None:
+        return {}
+    return {
+        layout.DEVICE: {
+            "energy": devices.energy_kwh,
+            "unmet": devices.unmet_kwh,
+            "departures": devices.departures,
+            "short_departures": devices.short_departures,
+            "discomfort": devices.discomfort_kh,
+        }
+    }
 
 
 def _breach_warnings(world: World, breaches: Breaches) -> list[_Warning]:
@@ -365,33 +415,59 @@ def _edge_name(world: World, edge: int) -> str:
 
 
 def entity_tables(world: World) -> Mapping[str, Columns]:
-    """Return the tables of agents, areas, buses, lines and transformers."""
-    return {
+    """Return the tables of agents, areas, buses, lines, transformers and, if any, of devices."""
+    tables = {
         "agent": _agent_table(world),
         "area": _area_table(world),
         "bus": _bus_table(world),
         "line": _line_table(world),
         "trafo": _trafo_table(world),
     }
+    return tables | ({layout.DEVICE: _device_table(world)} if len(world.devices) else {})
 
 
 def _agent_table(world: World) -> Columns:
     population = world.population
     area = world.areas.agent_area
     load = sum(population.rated_kw_by_agent(kind) for kind in LOAD_DEVICES)
-    strategy = world.scenario.participants.battery.kind
-    has_battery = population.battery_kwh > 0.0
+    strategies = _strategies(world)
     return {
         "agent": population.agents.id,
         "area": [world.tree.id[a] for a in area],
         "level": [world.level_names[a] for a in area],
         "bus": [world.names.bus[row] for row in population.agents.bus_row],
         "class": [AgentKind(int(kind)).label for kind in population.agents.kind],
-        "strategy": [strategy if battery else "" for battery in has_battery],
+        "strategy": strategies,
         "load_kw": load,
         "pv_kwp": population.pv_kwp,
         "battery_kwh": population.battery_kwh,
         "battery_kw": population.battery_kw,
+    }
+
+
+def _strategies(world: World) -> list[str]:
+    """Tell how what everybody stores bids; empty for who stores nothing."""
+    participants = world.scenario.participants
+    has_device = np.isin(np.arange(len(world.population.agents.id)), world.devices.agent)
+    is_rule = participants.strategy.kind == "rule"
+    of_battery = participants.battery.kind if is_rule else participants.strategy.kind
+    return [
+        of_battery if battery else participants.strategy.kind if device else ""
+        for battery, device in zip(world.population.battery_kwh > 0.0, has_device, strict=True)
+    ]
+
+
+def _device_table(world: World) -> Columns:
+    devices = world.devices
+    area = world.areas.agent_area[devices.agent]
+    return {
+        "device": devices.name,
+        "agent": [world.population.agents.id[agent] for agent in devices.agent],
+        "area": [world.tree.id[each] for each in area],
+        "kind": devices.kind,
+        "charge_kw": devices.charge_kw,
+        "discharge_kw": devices.discharge_kw,
+        "capacity_kwh": devices.capacity_kwh,
     }
 
 
