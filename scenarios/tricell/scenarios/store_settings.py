@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from tricell.scenarios.prices_of_owners import owner_prices, prices_of_agents
 from tricell.scenarios.strategy import LookAheadStrategy, RuleStrategy, ThriftyStrategy
 from tricell.scenarios.world import World
 from tricell.simulators.battery_fleet import BatteryDevices
 from tricell.simulators.battery_strategies import make_strategy
 from tricell.simulators.look_ahead import LookAhead, RunPlan, look_ahead
-from tricell.simulators.owner_prices import OwnerPrices, storage_rates
+from tricell.simulators.owner_prices import OwnerPrices
 from tricell.simulators.storage_simulator import StorageSettings
-from tricell.simulators.store_decisions import ByRule, Decides, Stores
+from tricell.simulators.store_decisions import ByPlan, ByRule, Decides, Stores
 from tricell.simulators.store_fleets import appliances_of, other_fleets
 from tricell.simulators.strategies.bill_saving import BillSaving
 from tricell.simulators.strategies.price_band import PriceBand
@@ -32,7 +33,7 @@ def storage_settings(world: World) -> StorageSettings:
         stores=stores,
         decides=_decides(world, stores),
         appliances=appliances[0] if appliances else None,
-        appliance_prices=None if isinstance(strategy, RuleStrategy) else _prices_of_agents(world),
+        appliance_prices=None if isinstance(strategy, RuleStrategy) else prices_of_agents(world),
         shared=world.shared_batteries,
     )
 
@@ -41,7 +42,12 @@ def _decides(world: World, stores: Stores) -> Decides:
     strategy = world.scenario.participants.strategy
     prices = owner_prices(world, world.participants.battery_agent)
     if isinstance(strategy, LookAheadStrategy):
-        raise NotImplementedError
+        # Only who looks ahead pays for loading what compiles the programs.
+        from tricell.scenarios.look_ahead_setup import look_ahead_manager  # noqa: PLC0415
+
+        replan_slots = max(round(strategy.replan_h / prices.hours), 1)
+        manager = look_ahead_manager(world, stores, strategy, replan_slots)
+        return ByPlan(stores, manager, prices, replan_slots=replan_slots)
     return _by_rule(world, stores, prices, thrifty=isinstance(strategy, ThriftyStrategy))
 
 
@@ -80,26 +86,3 @@ def foreseen_by_batteries(world: World) -> LookAhead | None:
         hours=time.step_hours,
         signals=[signal for signal in signals if signal is not None],
     )
-
-
-def owner_prices(world: World, agents: np.ndarray) -> OwnerPrices:
-    """Return the prices of some agents, one after the other, shape (n,)."""
-    time = world.scenario.time
-    rates = storage_rates(
-        world.rates,
-        world.areas.seen_fee(world.rates, world.prices.retail, world.prices.feed_in),
-        agent_area=world.areas.agent_area,
-        battery_agent=agents,
-    )
-    return OwnerPrices(world.prices, rates, time.step_hours, slots_since_midnight(world))
-
-
-def _prices_of_agents(world: World) -> OwnerPrices:
-    return owner_prices(world, np.arange(len(world.population.agents)))
-
-
-def slots_since_midnight(world: World) -> int:
-    """Return the slots between midnight UTC and the start of the run."""
-    time = world.scenario.time
-    passed = time.start_utc - time.start_utc.astype("datetime64[D]")
-    return int(passed // np.timedelta64(time.step_s, "s"))

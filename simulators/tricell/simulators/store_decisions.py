@@ -178,8 +178,15 @@ class Manager(Protocol):
 
     steps: PlanSteps
 
-    def plan(self, slot: int, outlook: TankOutlook) -> Plan:
-        """Plan the steps from a slot on."""
+    def plan(self, slot: int, outlook: TankOutlook, moved_slots: int) -> Plan:
+        """Plan the steps from a slot on.
+
+        Parameters
+        ----------
+        slot : the first slot of the plan.
+        outlook : what the stores can do.
+        moved_slots : slots since the plan before; 0 for the first plan.
+        """
 
     def memory(self) -> Mapping[str, Any]:
         """Return what the solver starts from."""
@@ -231,7 +238,8 @@ class ByPlan:
         steps = self._manager.steps
         outlook = TankOutlook.joined([fleet.outlook(slot, steps) for fleet in self._stores.fleets])
         outlook = replace(outlook, worth_at_end_eur_per_kwh=self._worth_at_end(slot, outlook))
-        plan = self._manager.plan(slot, outlook)
+        moved = slot - self._planned_at if self._planned_at >= 0 else 0
+        plan = self._manager.plan(slot, outlook, moved)
         rows = slice(0, self._replan_slots)
         self._planned_at = slot
         self._planned = {
