@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -84,7 +85,7 @@ def batteries() -> BatteryDevices:
     return BatteryDevices(rated, tuple(f"battery {row}" for row in range(count)), HOURS)
 
 
-FLEETS = {
+FLEETS: dict[str, Callable[[], Fleet]] = {
     "batteries": batteries,
     "vehicles": vehicles,
     "houses": houses,
@@ -119,7 +120,7 @@ def foreseen(outlook: TankOutlook, power_kw: Floats) -> Floats:
 @pytest.mark.parametrize("kind", FLEETS)
 def test_a_tank_foresees_what_single_slots_do(kind: str) -> None:
     """1e-9 kWh is rounding; misses of vehicles come from elsewhere and are left out."""
-    fleet: Fleet = FLEETS[kind]()
+    fleet = FLEETS[kind]()
     random = np.random.default_rng(3)
     fleet.begin_slot(0)
     lived(fleet, range(40), random)
@@ -138,7 +139,7 @@ def test_a_tank_foresees_what_single_slots_do(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["houses", "heat stores"])
 def test_a_long_step_of_a_heated_tank_is_its_slots_one_after_the_other(kind: str) -> None:
     """At constant power; the tank of the step knows the losses within it."""
-    fleet: Fleet = FLEETS[kind]()
+    fleet = FLEETS[kind]()
     fleet.begin_slot(0)
     power = 0.4 * fleet.charge_kw
     outlook = fleet.outlook(0, PlanSteps(np.array([8]), HOURS))
@@ -178,7 +179,7 @@ def test_a_fleet_goes_on_from_its_memory_alone(kind: str) -> None:
 def test_thrifty_vehicles_and_pumps_draw_more_where_energy_is_cheap() -> None:
     price = 0.3 + 0.1 * (np.arange(SLOTS) // 24 % 2)
     for kind in ("vehicles", "houses"):
-        fleet: Fleet = FLEETS[kind]()
+        fleet = FLEETS[kind]()
         fleet.begin_slot(0)
         drawn = []
         for slot in range(96):
@@ -266,7 +267,7 @@ def test_a_plan_that_charges_is_bid_above_its_value_and_one_that_stands_still_be
 def test_tanks_of_several_fleets_stand_side_by_side() -> None:
     parts = []
     for make in FLEETS.values():
-        fleet: Fleet = make()
+        fleet = make()
         fleet.begin_slot(0)
         parts.append(fleet.outlook(0, STEPS))
     joined = TankOutlook.joined(parts)

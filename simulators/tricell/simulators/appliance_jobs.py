@@ -9,7 +9,7 @@ import numpy as np
 
 from tricell.simulators import shiftable_loads as jobs_of
 from tricell.simulators.fleet import DeviceState
-from tricell.simulators.population import FloatArray, IntArray
+from tricell.simulators.population import FloatArray
 
 
 class ApplianceJobs:
@@ -65,7 +65,7 @@ class ApplianceJobs:
         return self.power_kw
 
     def _by_device(self, values: FloatArray) -> FloatArray:
-        return np.bincount(self._device, weights=values, minlength=len(self.agent))
+        return np.asarray(np.bincount(self._device, values, len(self.agent)), np.float64)
 
     def state(self) -> DeviceState:
         """Return that nothing is stored, and jobs that were missed."""
@@ -77,4 +77,4 @@ class ApplianceJobs:
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on within a slot."""
-        self._start: IntArray = memory["start"]
+        self._start = memory["start"]

@@ -60,12 +60,13 @@ class DeviceList:
         )
 
         def joined(parts: list[FloatArray]) -> FloatArray:
-            return np.concatenate(parts) if parts else np.zeros(0)
+            return np.concatenate([np.zeros(0), *parts])
 
+        agent = np.concatenate([np.zeros(0, np.int64), *[fleet.agent for fleet in fleets]])
         return cls(
             unique,
             tuple(kinds),
-            joined([fleet.agent for fleet in fleets]).astype(np.int64),
+            agent,
             joined([fleet.charge_kw for fleet in fleets]),
             joined([fleet.discharge_kw for fleet in fleets]),
             joined([fleet.capacity_kwh for fleet in fleets]),

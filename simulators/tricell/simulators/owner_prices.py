@@ -110,11 +110,11 @@ class OwnerPrices:
     def fee_at(self, slot: int) -> Floats:
         """Return what owners pay on energy of their own area in a slot, EUR/kWh, (n_store,)."""
         now = np.array([slot])
-        return _at(self.rates.fee, now)[0] + _at(self.rates.imported, now)[0]
+        return np.asarray(_at(self.rates.fee, now)[0] + _at(self.rates.imported, now)[0])
 
     def export_charge_at(self, slot: int) -> Floats:
         """Return the charge on exports in a slot, EUR/kWh, shape (n_store,) or (1,)."""
-        return _at(self.rates.exported, np.array([slot]))[0]
+        return np.asarray(_at(self.rates.exported, np.array([slot]))[0])
 
     def retail_ahead(self, slot: int) -> Floats:
         """Return the retail prices that are known from a slot on, EUR/kWh, shape (S, n_store).
