@@ -17,7 +17,7 @@ from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.shipped import shipped_names
-from tricell.scenarios.store_settings import owner_prices
+from tricell.scenarios.prices_of_owners import owner_prices
 from tricell.scenarios.world import build_world
 
 NETWORK = """
