@@ -17,7 +17,8 @@ from tricell.grid_models.linear_grid import LinearGrid
 from tricell.grid_models.power_flow import PowerFlowState
 from tricell.grid_models.tap_changer import TapController
 from tricell.markets.linear_flow import LinearFlow
-from tricell.simulators.messages import Breach, GridReport, Schedule
+from tricell.simulators.inverter_control import settle
+from tricell.simulators.messages import Breach, Contracted, GridReport, Schedule
 from tricell.simulators.slot_simulator import ChildKind, Memory, SlotSimulator
 
 Floats = NDArray[np.float64]
@@ -140,8 +141,13 @@ class GridSimulator(SlotSimulator[GridSettings]):
 
     def _proof(self, slot: int, schedule: Schedule) -> GridReport:
         """Prove what was contracted: that is what the linear model of the market speaks of."""
-        planned = schedule if schedule.contracted is None else schedule.contracted
-        state = self._regulated(slot, planned.p_node_kw, planned.q_node_kvar)
+        planned: Schedule | Contracted
+        if schedule.contracted is None:
+            schedule, state = self._settled(slot, schedule)
+            planned = schedule
+        else:
+            planned = schedule.contracted
+            state = self._regulated(slot, planned.p_node_kw, planned.q_node_kvar)
         flow = schedule.clearing.flow_kw
         correction = self._feedback.correction(state, flow, planned.q_node_kvar)
         breach = self._breach(state, schedule)
@@ -159,21 +165,34 @@ class GridSimulator(SlotSimulator[GridSettings]):
 
     def _as_metered(self, slot: int, proof: GridReport) -> GridReport:
         """Return the report of what the meters tell; taps move from where they really stood."""
-        schedule = proof.schedule
         self._controller.recall(self._before)
-        state = self._regulated(slot, schedule.p_node_kw, schedule.q_node_kvar)
+        schedule, state = self._settled(slot, proof.schedule)
         # flows of the linear model do not depend on its voltages
         offset = np.zeros(self._linear.n_edge)
         flow = self._linear_flow.state(schedule.p_node_kw, offset).flow_kw
         correction = self._feedback.correction(state, flow, schedule.q_node_kvar)
         return replace(
             proof,
+            schedule=schedule,
             state=state,
             breach=self._breach(state, schedule),
             correction=correction,
             tap_positions=self._tap_positions(),
             memory=self._memory(correction) if self.ends_block(slot) else None,
         )
+
+    def _settled(self, slot: int, schedule: Schedule) -> tuple[Schedule, PowerFlowState]:
+        """Solve the power flow of a schedule, with inverters that see its voltages."""
+
+        def solve(q_node_kvar: Floats) -> PowerFlowState:
+            return self._regulated(slot, schedule.p_node_kw, q_node_kvar)
+
+        plants = schedule.power.plants
+        if plants is None or not plants.see_voltage:
+            return schedule, solve(schedule.q_node_kvar)
+        generation_kw, q_node_kvar = schedule.generation_kw, schedule.q_node_kvar
+        q_node_kvar, state = settle(plants, generation_kw, q_node_kvar, solve)
+        return replace(schedule, q_node_kvar=q_node_kvar), state
 
     def _regulated(self, slot: int, p_node_kw: Floats, q_node_kvar: Floats) -> PowerFlowState:
         try:
