@@ -159,7 +159,8 @@ def test_contracts_and_deviations_are_what_the_meters_tell(runs: dict[str, Run],
 
     def energy(*kinds: layout.PostingKind) -> Floats:
         chosen = np.isin(receipt["kind"], kinds)
-        return np.bincount(receipt["agent"][chosen], receipt["energy"][chosen], net.shape[1])
+        by_agent = np.bincount(receipt["agent"][chosen], receipt["energy"][chosen], net.shape[1])
+        return np.asarray(by_agent, dtype=np.float64)
 
     contracted = run.agent("p_contracted").sum(axis=0) * HOURS
     np.testing.assert_allclose(energy(*traded), contracted, rtol=0, atol=KWH)
