@@ -1,0 +1,552 @@
+r"""The program by which one manager plans all tanks of a community, in Pyomo.
+
+Over the steps t of a plan, each h hours long, with tanks j (`tanks`), their owners o, areas a, and
+pools p of members without tanks that may be curtailed::
+
+    minimise  sum_t h [ sum_o (fee + import charge) bought + export charge sold
+                        + sum_a import_price import - export_price export
+                        + sum_j wear discharge - sum_p export charge curtailed
+                        + breach prices x breaches ]
+              + sum_j shortfall (missing + excess) - worth stored(last)
+
+    tank       stored = kept stored(before) + into charge - out discharge + inflow
+                        + missing - excess                     dual: value of stored energy
+    owner      bought - sold = load - generation + curtailed + charge - discharge
+    area       import - export = bought - sold of its owners + the others' load less generation
+                        + curtailed of its pools + import - export of the areas in it
+    flow       P = everything below the edge
+    voltage    v_parent / t^2 - v_child = 2 r P + offset
+    limits     P_min <= P <= P_max,  v_min <= v <= v_max, beyond them at breach prices
+
+What an owner uses behind the own meter is free; energy from the own area pays the area's fee, and
+from further away what higher levels add (import prices, as in `joint_model`). So the cheapest place
+for surplus is the home, then the community, then the cell, wherever fees rise with the level.
+
+Only what can bind is in the program: lines and transformers whose limit could be reached if all
+members drew, or fed in, all that they can at once; voltages that could then leave their band; and
+the edges on the way up from these. Meshed areas are left to the market.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pe
+from numpy.typing import NDArray
+
+from tricell.errors import MarketError
+from tricell.grid_models.arrays import sum_by_key
+from tricell.grid_models.linear_grid import LinearGrid
+from tricell.markets.joint_market import GridLimits
+from tricell.markets.joint_model import JointProblem, drop_edges
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+CLOSE_TO_LIMIT = 0.9
+"""Share of a limit from which on it is watched: limits move a little with voltage and reactive
+power, and they are looked through only once."""
+
+
+@dataclass(frozen=True)
+class CommunityMembers:
+    """Who stands where, and the most that everybody can draw or feed in.
+
+    Attributes
+    ----------
+    agent_node : electrical node of each agent, shape (N,).
+    takes_part : whether an agent trades, shape (N,); the power of others only flows.
+    highest_load_kw, highest_generation_kw : without tanks, at least 0, shape (N,).
+    tank_agent : owner of each tank, shape (n,).
+    tank_charge_kw, tank_discharge_kw : rated power of each tank, shape (n,); 0 for a tank that
+        never gives back.
+    """
+
+    agent_node: Indices
+    takes_part: Bools
+    highest_load_kw: Floats
+    highest_generation_kw: Floats
+    tank_agent: Indices
+    tank_charge_kw: Floats
+    tank_discharge_kw: Floats
+
+    def __post_init__(self) -> None:
+        outside = np.flatnonzero(~self.takes_part[self.tank_agent])
+        if len(outside):
+            raise MarketError(
+                f"tank {outside[0]} belongs to agent {self.tank_agent[outside[0]]}, who takes no "
+                "part in the markets; a community plans only tanks of members. Leave it out."
+            )
+
+    @cached_property
+    def owners(self) -> Indices:
+        """Agents with tanks, in rising order, shape (n_owner,)."""
+        return np.unique(self.tank_agent)
+
+    @cached_property
+    def others(self) -> Indices:
+        """Members without tanks, shape (n_other,)."""
+        member = self.takes_part.copy()
+        member[self.owners] = False
+        return np.flatnonzero(member)
+
+    @cached_property
+    def outsiders(self) -> Indices:
+        """Agents who take no part, shape (n_outsider,)."""
+        return np.flatnonzero(~self.takes_part)
+
+    @cached_property
+    def tank_owner(self) -> Indices:
+        """Place of each tank's owner in `owners`, shape (n,)."""
+        return np.searchsorted(self.owners, self.tank_agent).astype(np.int64)
+
+    @cached_property
+    def giving(self) -> Indices:
+        """Tanks that can discharge."""
+        return np.flatnonzero(self.tank_discharge_kw > 0.0)
+
+    def extremes_kw(self, n_node: int) -> tuple[Floats, Floats]:
+        """Return the highest and the lowest net power of each node."""
+        tank_node = self.agent_node[self.tank_agent]
+        highest = sum_by_key(self.agent_node, self.highest_load_kw, n_node)
+        lowest = sum_by_key(self.agent_node, -self.highest_generation_kw, n_node)
+        highest += sum_by_key(tank_node, self.tank_charge_kw, n_node)
+        lowest -= sum_by_key(tank_node, self.tank_discharge_kw, n_node)
+        return highest, lowest
+
+
+@dataclass(frozen=True)
+class WatchedGrid:
+    """The part of a grid whose limits could bind; rows of nodes and edges of the linear grid.
+
+    Attributes
+    ----------
+    edges : watched edges, those to a watched voltage included.
+    limited : the edges whose flow could reach its limit.
+    voltage_nodes : nodes whose voltage is worked out.
+    bounded_nodes : the nodes whose voltage could leave its band.
+    drops : edges that lead to `voltage_nodes`.
+    above_node : lowest edge above each node that is watched or the entry of an area, else -1.
+    above_edge : the same for each edge, itself not counted.
+    """
+
+    edges: Indices
+    limited: Indices
+    voltage_nodes: Indices
+    bounded_nodes: Indices
+    drops: Indices
+    above_node: Indices
+    above_edge: Indices
+
+
+def watch(problem: JointProblem, members: CommunityMembers, limits: GridLimits) -> WatchedGrid:
+    """Find the limits that could bind if everybody drew, or fed in, all that is possible.
+
+    Parameters
+    ----------
+    problem : grid and voltage bounds.
+    members : who can draw and feed in how much.
+    limits : limits of the linear model, as at the start of a run.
+    """
+    grid = problem.grid
+    highest, lowest = members.extremes_kw(grid.n_node)
+    high_kw = grid.downstream_sum(highest + problem.constant_kw)
+    low_kw = grid.downstream_sum(lowest + problem.constant_kw)
+    reaches = (high_kw > CLOSE_TO_LIMIT * limits.flow_max_kw) | (
+        low_kw < CLOSE_TO_LIMIT * limits.flow_min_kw
+    )
+    limited = np.flatnonzero(reaches & ~grid.edge_meshed)
+    lowest_v2 = _voltages(grid, high_kw, limits.voltage_offset)
+    highest_v2 = _voltages(grid, low_kw, limits.voltage_offset)
+    leaves = (lowest_v2 < problem.v2_min) | (highest_v2 > problem.v2_max)
+    drops = _on_the_way_up(grid, leaves)
+    edges = np.union1d(limited, drops)
+    bounds = np.union1d(edges, grid.entry_edge[grid.entry_edge >= 0])
+    above_node, above_edge = _lowest_above(grid, bounds)
+    return WatchedGrid(
+        edges=edges,
+        limited=limited,
+        voltage_nodes=grid.edge_to[drops],
+        bounded_nodes=np.flatnonzero(leaves),
+        drops=drops,
+        above_node=above_node,
+        above_edge=above_edge,
+    )
+
+
+def _edge_to_node(grid: LinearGrid) -> Indices:
+    """LinDistFlow edge that leads to each node, -1 if there is none."""
+    leads = np.full(grid.n_node, -1, dtype=np.int64)
+    drops = drop_edges(grid)
+    leads[grid.edge_to[drops]] = drops
+    return leads
+
+
+def _voltages(grid: LinearGrid, flow_kw: Floats, offset: Floats) -> Floats:
+    """Squared voltages at given flows, pu^2; nan where the linear model has none."""
+    v2 = np.full(grid.n_node, np.nan)
+    drops = drop_edges(grid)
+    size = grid.subtree_stop - grid.subtree_start
+    for edge in drops[np.argsort(-size[drops], kind="stable")]:
+        parent, child = grid.edge_from[edge], grid.edge_to[edge]
+        upper = grid.edge_inverse_ratio2[edge] * v2[parent] if grid.has_voltage[parent] else 0.0
+        v2[child] = upper - 2.0 * grid.edge_r[edge] * flow_kw[edge] - offset[edge]
+    return v2
+
+
+def _on_the_way_up(grid: LinearGrid, nodes: Bools) -> Indices:
+    """LinDistFlow edges between some nodes and where the voltage is no variable."""
+    leads, found = _edge_to_node(grid), np.zeros(grid.n_edge, dtype=np.bool_)
+    for node in np.flatnonzero(nodes):
+        edge = leads[node]
+        while edge >= 0 and not found[edge]:
+            found[edge] = True
+            edge = leads[grid.edge_from[edge]]
+    return np.flatnonzero(found)
+
+
+def _lowest_above(grid: LinearGrid, edges: Indices) -> tuple[Indices, Indices]:
+    """Lowest of some radial edges above each node, and above each edge; -1 if there is none."""
+    of_node = np.full(grid.n_node, -1, dtype=np.int64)
+    of_edge = np.full(grid.n_edge, -1, dtype=np.int64)
+    size = grid.subtree_stop - grid.subtree_start
+    for edge in edges[np.argsort(-size[edges], kind="stable")]:
+        of_edge[edge] = of_node[grid.edge_to[edge]]
+        of_node[grid.subtree_order[grid.subtree_start[edge] : grid.subtree_stop[edge]]] = edge
+    return of_node, of_edge
+
+
+@dataclass(frozen=True)
+class CommunityProblem:
+    """What the program of a community is built from.
+
+    Attributes
+    ----------
+    network : grid, areas, voltage bounds and breach prices (its orders do not matter here).
+    members : who stands where.
+    watched : limits that could bind.
+    hours : length of every step, h, shape (H,).
+    """
+
+    network: JointProblem
+    members: CommunityMembers
+    watched: WatchedGrid
+    hours: Floats
+
+    @cached_property
+    def agent_area(self) -> Indices:
+        """Area of each agent."""
+        return self.network.grid.node_area[self.members.agent_node]
+
+    @cached_property
+    def pool_of_agent(self) -> Indices:
+        """Pool of each agent, -1 for owners of tanks, those without generation, and outsiders.
+
+        Members of a pool share an area and hang on the same watched edge, so that no limit tells
+        them apart.
+        """
+        members = self.members
+        others = members.others[members.highest_generation_kw[members.others] > 0.0]
+        place = np.stack(
+            [self.agent_area[others], self.watched.above_node[members.agent_node[others]]]
+        )
+        pool = np.full(len(members.agent_node), -1, dtype=np.int64)
+        if len(others):
+            pool[others] = np.unique(place, axis=1, return_inverse=True)[1].ravel()
+        return pool
+
+    @cached_property
+    def n_pool(self) -> int:
+        """Number of pools."""
+        return int(self.pool_of_agent.max(initial=-1)) + 1
+
+    @cached_property
+    def pool_agent(self) -> Indices:
+        """One member of each pool."""
+        agents = np.empty(self.n_pool, dtype=np.int64)
+        inside = np.flatnonzero(self.pool_of_agent >= 0)
+        agents[self.pool_of_agent[inside]] = inside
+        return agents
+
+
+def build_community_model(problem: CommunityProblem) -> pe.ConcreteModel:
+    """Return the Pyomo model; its parameters still carry neutral values."""
+    model = pe.ConcreteModel(name="community plan")
+    _declare_sets(model, problem)
+    _declare_parameters(model)
+    _declare_tanks(model)
+    _declare_trade(model)
+    _declare_network_state(model, problem.network)
+    _constraint_tank(model)
+    _constraint_owner(model, problem.members)
+    _constraint_area(model, problem)
+    _constraint_flow(model, problem)
+    _constraint_voltage_drop(model, problem)
+    _objective_cost(model, problem)
+    return model
+
+
+def _declare_sets(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
+    """Declare steps, tanks, owners, areas, pools, edges and nodes, by their row numbers."""
+    members, watched = problem.members, problem.watched
+    produces = members.highest_generation_kw[members.owners] > 0.0
+    model.steps = pe.RangeSet(0, len(problem.hours) - 1)
+    model.tanks = pe.RangeSet(0, len(members.tank_agent) - 1)
+    model.giving = pe.Set(initialize=members.giving.tolist())
+    model.owners = pe.RangeSet(0, len(members.owners) - 1)
+    model.producers = pe.Set(initialize=np.flatnonzero(produces).tolist())
+    model.areas = pe.RangeSet(0, len(problem.network.area_parent) - 1)
+    model.pools = pe.RangeSet(0, problem.n_pool - 1)
+    model.edges = pe.Set(initialize=watched.edges.tolist())
+    model.limited_edges = pe.Set(initialize=watched.limited.tolist())
+    model.drop_edges = pe.Set(initialize=watched.drops.tolist())
+    model.voltage_nodes = pe.Set(initialize=watched.voltage_nodes.tolist())
+    model.bounded_nodes = pe.Set(initialize=watched.bounded_nodes.tolist())
+
+
+def _declare_parameters(model: pe.ConcreteModel) -> None:
+    """Everything that a plan sets; costs are of a kW, or a kWh, over a whole step."""
+
+    def declare(name: str, *index: Any, value: float = 0.0) -> None:
+        setattr(model, name, pe.Param(*index, mutable=True, initialize=value))
+
+    steps, tanks = model.steps, model.tanks
+    declare("kept", steps, tanks, value=1.0)
+    declare("into_kwh_per_kw", steps, tanks, value=1.0)
+    declare("out_kwh_per_kw", steps, model.giving, value=1.0)
+    declare("inflow_kwh", steps, tanks)
+    declare("lowest_kwh", steps, tanks)
+    declare("highest_kwh", steps, tanks)
+    declare("charge_max_kw", steps, tanks)
+    declare("discharge_max_kw", steps, model.giving)
+    declare("wear_cost", steps, model.giving)
+    declare("shortfall_cost", tanks, value=1.0)
+    declare("worth", tanks)
+    declare("owner_firm_kw", steps, model.owners)
+    declare("owner_generation_kw", steps, model.producers)
+    declare("bought_max_kw", steps, model.owners)
+    declare("sold_max_kw", steps, model.owners)
+    declare("bought_cost", steps, model.owners, value=1.0)
+    declare("sold_cost", steps, model.owners)
+    declare("pool_surplus_kw", steps, model.pools)
+    declare("pool_refund", steps, model.pools)
+    declare("area_firm_kw", steps, model.areas)
+    declare("import_cost", steps, model.areas, value=1.0)
+    declare("export_earns", steps, model.areas)
+    declare("edge_firm_kw", steps, model.edges)
+    declare("flow_min_kw", model.limited_edges)
+    declare("flow_max_kw", model.limited_edges)
+    declare("voltage_offset", model.drop_edges)
+
+
+def _declare_tanks(model: pe.ConcreteModel) -> None:
+    """Declare power and energy of tanks, and what they lack or cannot take."""
+    model.charge_kw = pe.Var(
+        model.steps, model.tanks, bounds=lambda m, t, j: (0.0, m.charge_max_kw[t, j])
+    )
+    model.discharge_kw = pe.Var(
+        model.steps, model.giving, bounds=lambda m, t, j: (0.0, m.discharge_max_kw[t, j])
+    )
+    model.stored_kwh = pe.Var(
+        model.steps,
+        model.tanks,
+        bounds=lambda m, t, j: (m.lowest_kwh[t, j], m.highest_kwh[t, j]),
+    )
+    model.missing_kwh = pe.Var(model.steps, model.tanks, bounds=(0.0, None))
+    model.excess_kwh = pe.Var(model.steps, model.tanks, bounds=(0.0, None))
+
+
+def _declare_trade(model: pe.ConcreteModel) -> None:
+    """Declare what owners buy and sell, what is curtailed, and import and export of areas, kW."""
+    # The balances imply these bounds. Stated, they let the dual simplex method begin at once: a
+    # column between two bounds is dual feasible at one of them.
+    model.bought_kw = pe.Var(
+        model.steps, model.owners, bounds=lambda m, t, o: (0.0, m.bought_max_kw[t, o])
+    )
+    model.sold_kw = pe.Var(
+        model.steps, model.owners, bounds=lambda m, t, o: (0.0, m.sold_max_kw[t, o])
+    )
+    model.curtailed_kw = pe.Var(
+        model.steps, model.producers, bounds=lambda m, t, o: (0.0, m.owner_generation_kw[t, o])
+    )
+    model.pool_curtailed_kw = pe.Var(
+        model.steps, model.pools, bounds=lambda m, t, p: (0.0, m.pool_surplus_kw[t, p])
+    )
+    model.import_kw = pe.Var(model.steps, model.areas, bounds=(0.0, None))
+    model.export_kw = pe.Var(model.steps, model.areas, bounds=(0.0, None))
+
+
+def _declare_network_state(model: pe.ConcreteModel, network: JointProblem) -> None:
+    """Declare flows and squared voltages within limits, and how far these are exceeded."""
+
+    def flow_limits(m: pe.ConcreteModel, _: int, e: int) -> tuple[Any, Any]:
+        return (m.flow_min_kw[e], m.flow_max_kw[e]) if e in m.limited_edges else (None, None)
+
+    def band(m: pe.ConcreteModel, _: int, n: int) -> tuple[Any, Any]:
+        if n not in m.bounded_nodes:
+            return None, None
+        return float(network.v2_min[n]), float(network.v2_max[n])
+
+    steps = model.steps
+    model.flow_kw = pe.Var(steps, model.edges, bounds=flow_limits)
+    model.voltage2 = pe.Var(steps, model.voltage_nodes, bounds=band)
+    for name, where in (("flow", model.limited_edges), ("voltage2", model.bounded_nodes)):
+        setattr(model, f"{name}_above", pe.Var(steps, where, bounds=(0.0, None)))
+        setattr(model, f"{name}_below", pe.Var(steps, where, bounds=(0.0, None)))
+
+
+def _breach(model: pe.ConcreteModel, name: str, step: int, index: int) -> Any:
+    above = getattr(model, f"{name}_above")
+    if (step, index) not in above:
+        return 0.0
+    return above[step, index] - getattr(model, f"{name}_below")[step, index]
+
+
+def _constraint_tank(model: pe.ConcreteModel) -> None:
+    """Fill and empty tanks; what is kept of the energy at the start is part of the inflow."""
+
+    def balance(m: pe.ConcreteModel, t: int, j: int) -> Any:
+        change = m.into_kwh_per_kw[t, j] * m.charge_kw[t, j]
+        if j in m.giving:
+            change -= m.out_kwh_per_kw[t, j] * m.discharge_kw[t, j]
+        if t > 0:
+            change += m.kept[t, j] * m.stored_kwh[t - 1, j]
+        beyond = m.missing_kwh[t, j] - m.excess_kwh[t, j]
+        return m.stored_kwh[t, j] - change - beyond == m.inflow_kwh[t, j]
+
+    model.tank = pe.Constraint(model.steps, model.tanks, rule=balance)
+
+
+def _constraint_owner(model: pe.ConcreteModel, members: CommunityMembers) -> None:
+    """Buy or sell what passes an owner's meter."""
+    tanks = _grouped(members.tank_owner, len(members.owners))
+
+    def balance(m: pe.ConcreteModel, t: int, o: int) -> Any:
+        tank_kw = sum(m.charge_kw[t, j] for j in tanks[o])
+        tank_kw -= sum(m.discharge_kw[t, j] for j in tanks[o] if j in m.giving)
+        curtailed = m.curtailed_kw[t, o] if o in m.producers else 0.0
+        return _net(m, t, o) - curtailed - tank_kw == m.owner_firm_kw[t, o]
+
+    model.owner = pe.Constraint(model.steps, model.owners, rule=balance)
+
+
+def _net(model: pe.ConcreteModel, step: int, owner: int) -> Any:
+    """Power that an owner takes from the grid, kW."""
+    return model.bought_kw[step, owner] - model.sold_kw[step, owner]
+
+
+def _exchange(model: pe.ConcreteModel, step: int, area: int) -> Any:
+    """Power that the members of an area, and of those below, take from above, kW."""
+    return model.import_kw[step, area] - model.export_kw[step, area]
+
+
+def _constraint_area(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
+    """Each area's import less export is the net power of its members and of the areas in it."""
+    parent = problem.network.area_parent
+    owners = _grouped(problem.agent_area[problem.members.owners], len(parent))
+    pools = _grouped(problem.agent_area[problem.pool_agent], len(parent))
+    children = _grouped(parent, len(parent))
+
+    def balance(m: pe.ConcreteModel, t: int, a: int) -> Any:
+        taken = sum(_net(m, t, o) for o in owners[a])
+        taken += sum(m.pool_curtailed_kw[t, p] for p in pools[a])
+        taken += sum(_exchange(m, t, c) for c in children[a])
+        return _exchange(m, t, a) - taken == m.area_firm_kw[t, a]
+
+    model.area = pe.Constraint(model.steps, model.areas, rule=balance)
+
+
+def _constraint_flow(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
+    """Carry over each watched edge what is taken below it."""
+    grid, watched, members = problem.network.grid, problem.watched, problem.members
+    entered = {int(edge): area for area, edge in enumerate(grid.entry_edge) if edge >= 0}
+    owners = _grouped(watched.above_node[members.agent_node[members.owners]], grid.n_edge)
+    pool_node = members.agent_node[problem.pool_agent]
+    pools = _grouped(watched.above_node[pool_node], grid.n_edge)
+    below = _grouped(watched.above_edge, grid.n_edge)
+
+    def carried(m: pe.ConcreteModel, t: int, e: int) -> Any:
+        if e in entered:
+            return _exchange(m, t, entered[e])
+        return m.flow_kw[t, e] + _breach(m, "flow", t, e)
+
+    def balance(m: pe.ConcreteModel, t: int, e: int) -> Any:
+        if e in entered:
+            taken = _exchange(m, t, entered[e])
+        else:
+            taken = sum(_net(m, t, o) for o in owners[e])
+            taken += sum(m.pool_curtailed_kw[t, p] for p in pools[e])
+            taken += sum(carried(m, t, c) for c in below[e])
+        return m.flow_kw[t, e] + _breach(m, "flow", t, e) - taken == m.edge_firm_kw[t, e]
+
+    model.flow = pe.Constraint(model.steps, model.edges, rule=balance)
+
+
+def _constraint_voltage_drop(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
+    """LinDistFlow on the watched edges that lead to a watched voltage."""
+    grid = problem.network.grid
+
+    def actual(m: pe.ConcreteModel, t: int, n: int) -> Any:
+        return m.voltage2[t, n] + _breach(m, "voltage2", t, n)
+
+    def drop(m: pe.ConcreteModel, t: int, e: int) -> Any:
+        parent, child = int(grid.edge_from[e]), int(grid.edge_to[e])
+        # Where the parent's voltage is no variable it is part of the offset.
+        upper = (
+            float(grid.edge_inverse_ratio2[e]) * actual(m, t, parent)
+            if grid.has_voltage[parent]
+            else 0.0
+        )
+        flow = m.flow_kw[t, e] + _breach(m, "flow", t, e)
+        lost = 2.0 * float(grid.edge_r[e]) * flow
+        return upper - actual(m, t, child) - lost == m.voltage_offset[e]
+
+    model.voltage_drop = pe.Constraint(model.steps, model.drop_edges, rule=drop)
+
+
+def _objective_cost(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
+    """Minimise what the community pays over the steps, less what its tanks hold in the end, EUR."""
+    last = len(problem.hours) - 1
+    each = pe.quicksum
+    tanks = each(c * model.discharge_kw[i] for i, c in model.wear_cost.items())
+    tanks += each(
+        model.shortfall_cost[j] * (model.missing_kwh[t, j] + model.excess_kwh[t, j])
+        for t in model.steps
+        for j in model.tanks
+    )
+    tanks -= each(model.worth[j] * model.stored_kwh[last, j] for j in model.tanks)
+    owners = each(c * model.bought_kw[i] for i, c in model.bought_cost.items())
+    owners += each(c * model.sold_kw[i] for i, c in model.sold_cost.items())
+    areas = each(c * model.import_kw[i] for i, c in model.import_cost.items())
+    areas -= each(c * model.export_kw[i] for i, c in model.export_earns.items())
+    pools = each(c * model.pool_curtailed_kw[i] for i, c in model.pool_refund.items())
+    model.cost = pe.Objective(expr=tanks + owners + areas - pools + _breach_cost(model, problem))
+
+
+def _breach_cost(model: pe.ConcreteModel, problem: CommunityProblem) -> Any:
+    """Return what lies beyond limits, at its price over the steps."""
+    network, hours = problem.network, problem.hours.tolist()
+    flow_price = network.flow_breach_eur_per_kwh.tolist()
+    flows = pe.quicksum(
+        hours[t] * flow_price[e] * (model.flow_above[t, e] + model.flow_below[t, e])
+        for t, e in model.flow_above
+    )
+    price = network.voltage_breach_eur_per_pu2_h
+    voltages = pe.quicksum(
+        hours[t] * price * (model.voltage2_above[t, n] + model.voltage2_below[t, n])
+        for t, n in model.voltage2_above
+    )
+    return flows + voltages
+
+
+def _grouped(keys: Indices, size: int) -> list[list[int]]:
+    """Positions of each key 0..size-1; negative keys are left out."""
+    groups: list[list[int]] = [[] for _ in range(size)]
+    for position, key in enumerate(keys.tolist()):
+        if key >= 0:
+            groups[key].append(position)
+    return groups
