@@ -191,6 +191,7 @@ class World:
             imbalance=imbalance_terms(self.scenario, self.prices.wholesale),
             devices=self.devices if len(self.devices) else None,
             shared=self.shared_batteries,
+            members=self.flexible.shared,
         )
 
 

@@ -30,18 +30,19 @@ from tricell.markets.charge import (
 from tricell.markets.forecast_error import AccuracySums
 from tricell.markets.imbalance import ImbalanceTerms
 from tricell.markets.level_settlement import LevelTrade, settle_level_trades
-from tricell.markets.postings import Party, Posting, Receipts, check_postings
+from tricell.markets.postings import Posting, Receipts, check_postings
 from tricell.markets.settlement import (
     Billing,
     ClearedBlock,
     Contracts,
     Settlement,
     TradingAreas,
-    kind_of_charge,
     settle,
 )
 from tricell.simulators.battery import apply_power
 from tricell.simulators.device_list import DeviceList, DeviceTotals
+from tricell.simulators.final_postings import charges_of_period, shares_of_members
+from tricell.simulators.flexible_devices import SharedBattery
 from tricell.simulators.grid_simulator import (
     FLOW_BREACH_TOLERANCE_KW,
     VOLTAGE2_BREACH_TOLERANCE,
@@ -101,6 +102,7 @@ class RecorderLayout:
     imbalance : how deviations from contracts are settled; None where forecasts are perfect.
     devices : devices beside the batteries of households; None without any.
     shared : rows of the batteries that are shared, the last of these devices.
+    members : who shares what such a battery earns.
     """
 
     grid: ElectricalGrid
@@ -123,6 +125,7 @@ class RecorderLayout:
     imbalance: ImbalanceTerms | None = None
     devices: DeviceList | None = None
     shared: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
+    members: tuple[SharedBattery, ...] = ()
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -236,7 +239,7 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
     ----------
     bills : settlement component -> sum per agent, EUR or kWh.
     receipts : what every agent pays for what.
-    period_postings : charges of the whole period, booked in its last slot.
+    period_postings : charges of the whole period and shares of members, booked in the last slot.
     reference : bills without trading.
     curtailed_kwh : per agent.
     devices : totals of the devices beside household batteries; None without any.
@@ -661,33 +664,30 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         )
 
     def _bill_period(self) -> None:
-        """Bill the charges of the whole period on what the meters show; booked in its last slot."""
+        """Book what is billed at the end: charges of the whole period, and shares of members."""
         layout = self.layout
-        if self._period_billed or not self._metered.charges or self.slots_done == 0:
+        if self._period_billed or self.slots_done == 0:
             return
         self._period_billed = True
-        meters = self._metered.data(self.slots_done)
-        billed = {}
-        for charge in self._metered.charges:
-            kind, bill = kind_of_charge(charge), charge.bill_eur(meters)
-            billed[charge.label] = Posting(
-                Party.AGENTS,
-                Party.DSO,
-                kind,
-                np.zeros(1),
-                np.array([bill.sum()]),
-                charge=charge.label,
-                agent_kwh=np.zeros(len(bill)),
-                agent_eur=bill,
-            )
-            self.bills[kind.value] = self.bills[kind.value] + bill
-        self.period_postings = tuple(billed.values())
-        check_postings(
-            self.period_postings, np.zeros((1, len(layout.agent_node))), self.slots_done - 1
-        )
-        self.receipts.add(self.period_postings)
-        assert layout.calendar is not None
-        self.reference.bill_period(layout.calendar.part(0, self.slots_done))
+        booked: list[Posting] = []
+        if self._metered.charges:
+            meters = self._metered.data(self.slots_done)
+            booked += charges_of_period(self._metered.charges, meters)
+            for posting in booked:
+                self._add_to_bills(posting.kind.value, posting)
+            assert layout.calendar is not None
+            self.reference.bill_period(layout.calendar.part(0, self.slots_done))
+        parts = {name: self.bills[name] for name in BILL_PARTS}
+        for name, posting in shares_of_members(parts, layout.members).items():
+            self._add_to_bills(name, posting)
+            booked.append(posting)
+        check_postings(booked, np.zeros((1, len(layout.agent_node))), self.slots_done - 1)
+        self.receipts.add(booked)
+        self.period_postings = tuple(booked)
+
+    def _add_to_bills(self, part: str, posting: Posting) -> None:
+        assert posting.agent_eur is not None
+        self.bills[part] = self.bills[part] + posting.agent_eur
 
 
 def _accuracy_table(sums: AccuracySums) -> dict[str, Floats]:
