@@ -46,11 +46,14 @@ def the_fault(path: str, *assignments: str) -> Fault:
 # --- what is shipped ---
 
 
-def test_the_shipped_scenarios_are_village_district_and_region() -> None:
-    assert shipped_names() == ["district", "region", "village"]
+SHIPPED = ["district", "district_flexible", "region", "village", "village_flexible"]
 
 
-@pytest.mark.parametrize("name", ["district", "region", "village"])
+def test_the_shipped_scenarios_are_village_district_and_region_and_two_with_devices() -> None:
+    assert shipped_names() == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_scenario_is_valid_and_says_what_it_shows(name: str) -> None:
     scenario = load_scenario(name)
     assert scenario.name == name
@@ -281,7 +284,7 @@ def test_a_file_that_is_not_text_says_so(tmp_path: Path) -> None:
 def test_a_name_that_does_not_exist_gets_the_nearest_shipped_one() -> None:
     fault = the_fault("vilage")
     assert fault.suggestion == "did you mean `village`?"
-    assert "district, region, village" in fault.allowed
+    assert ", ".join(SHIPPED) in fault.allowed
 
 
 def test_a_path_that_does_not_exist_gets_the_nearest_file_beside_it(tmp_path: Path) -> None:
