@@ -342,9 +342,14 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         more_load = power.p_load_kw - forecast.p_load_kw
         p_net = planned.p_net_kw + more_load - (generation - planned.generation_kw)
         q_node = self._q_node(power, generation)
+        contracted_kw = np.where(self._areas.takes_part, planned.p_net_kw, p_net)
+        if planned.services is not None:
+            # what services move was sold beside the contracts
+            moved = planned.services.move_kw
+            contracted_kw = contracted_kw - sum_by_key(who.battery_agent, moved, len(p_net))
         contracted = Contracted(
             forecast=forecast,
-            p_net_kw=np.where(self._areas.takes_part, planned.p_net_kw, p_net),
+            p_net_kw=contracted_kw,
             p_node_kw=planned.p_node_kw,
             q_node_kvar=planned.q_node_kvar,
         )
