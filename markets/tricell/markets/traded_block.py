@@ -135,8 +135,8 @@ class Contracts:
 
     Attributes
     ----------
-    p_net_kw : services of flexibility included, shape (T, agents), positive buys; of those who do
-        not trade, what the meters tell.
+    p_net_kw : in the markets, shape (T, agents), positive buys; of those who do not trade, what the
+        meters tell.
     terms : how deviations are settled in these slots.
     """
 
@@ -192,13 +192,15 @@ class ClearedBlock:
     @property
     def contracted_kw(self) -> Floats:
         """What was contracted in the markets, kW, shape (T, agents)."""
-        promised = self.promised_kw
-        return promised if self.services is None else promised - self.services.moved_kw
+        if self.contracts is not None:
+            return self.contracts.p_net_kw
+        return self.p_net_kw if self.services is None else self.p_net_kw - self.services.moved_kw
 
     @property
     def promised_kw(self) -> Floats:
-        """What was contracted, services of flexibility included, kW, shape (T, agents)."""
-        return self.p_net_kw if self.contracts is None else self.contracts.p_net_kw
+        """What was contracted, and what services of flexibility moved, kW, shape (T, agents)."""
+        contracted = self.contracted_kw
+        return contracted if self.services is None else contracted + self.services.moved_kw
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from tricell.scenarios.network_charges import (
 )
 from tricell.scenarios.participants import build_population
 from tricell.scenarios.schema import Scenario
+from tricell.scenarios.service_settings import ServiceSite, place_services
 from tricell.scenarios.world import build_prices
 from tricell.simulators.population import Population
 
@@ -63,9 +64,10 @@ def preview(scenario: Scenario) -> Preview:
     """
     network = load_network(scenario)
     net, tree = network.net, network.tree
-    population, _ = build_flexible(scenario, net, tree, build_population(scenario, net))
+    population, flexible = build_flexible(scenario, net, tree, build_population(scenario, net))
     grid = build_electrical_grid(net)
     linear = build_linear_grid(grid, tree, grid.node_of_bus)
+    place_services(ServiceSite(scenario, net, tree, grid, linear, population, flexible))
     calendar = build_calendar(scenario.time)
     customers = build_customers(population, tree, grid, linear.node_area)
     charges = build_charges(scenario, tree.id)

@@ -75,9 +75,8 @@ class Contracted:
     Attributes
     ----------
     forecast : what the slot was expected to bring; what stores must take is in the load.
-    p_net_kw : per agent, with what services of flexibility moved; what those who do not trade take
-        by their meters.
-    p_node_kw, q_node_kvar : consumption per electrical node.
+    p_net_kw : per agent, in the markets; what those who do not trade take by their meters.
+    p_node_kw, q_node_kvar : consumption per electrical node, with what services moved.
     """
 
     forecast: AgentPowerNow
