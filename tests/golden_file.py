@@ -28,12 +28,14 @@ def unpacked_golden(folder: Path, version: str = "1.0.0") -> Path:
 def write_running(golden: Path, output: Path) -> Path:
     """Write the first slots of a run again, as a run that goes on; return its file of now."""
     with h5py.File(golden) as file:
-        entities = {name: columns_of(file, name) for name in layout.ENTITY_TABLES}
+        entities = entities_of(file)
         writer = ResultsWriter(output, header_of(file), entities)
         first = 0
         for end in CHECKPOINTS:
             writer.write_block(block_of(file, first, end))
-            for name in (layout.TRADE, layout.POSTING):
+            for name in (layout.TRADE, layout.POSTING, layout.SERVICE):
+                if name not in file[layout.TABLE_ROOT]:
+                    continue
                 writer.append_rows(name, rows_of(file, name, first, end))
             writer.checkpoint({"slot": end}, {})
             first = end
@@ -50,6 +52,18 @@ def header_of(file: h5py.File) -> RunHeader:
         number_of_slots=int(file.attrs["number_of_slots"]),
         time_zone_local=file.attrs["time_zone_local"],
     )
+
+
+def entities_of(file: h5py.File) -> dict[str, dict[str, Any]]:
+    """Read the tables of entities that the file has, without what a run adds at its end."""
+    tables = {
+        name: columns_of(file, name)
+        for name in layout.ENTITY_TABLES
+        if name in file[layout.TABLE_ROOT]
+    }
+    for name in layout.DEVICE_TOTALS:
+        tables.get(layout.DEVICE, {}).pop(name, None)
+    return tables
 
 
 def columns_of(file: h5py.File, table: str) -> dict[str, Any]:

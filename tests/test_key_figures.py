@@ -180,7 +180,8 @@ class Run:
             if group.name != layout.SLOT and not ids:
                 continue
             shape = (slots,) if group.name == layout.SLOT else (slots, len(ids))
-            block[group.name] = {each.name: np.zeros(shape) for each in group.variables}
+            required = (each.name for each in group.variables if each.required)
+            block[group.name] = {name: np.zeros(shape) for name in required}
             if group.level:
                 imports = [net[:, below[name]].sum(axis=1) for name in ids]
                 block[group.name]["p_import"] = np.stack(imports, axis=1)
@@ -449,9 +450,10 @@ def test_every_figure_has_a_row_for_each_thing_that_it_speaks_about(tmp_path: Pa
     counts = {"run": 1, "level": 2, "area": 3, "class": 3, "agent": 4}
     for kind, count in counts.items():
         rows = table.loc[table["scope_kind"] == kind, "name"].value_counts()
-        assert rows.to_dict() == {each.name: count for each in figures_of(kind)}
+        everywhere = (each.name for each in figures_of(kind) if each.is_everywhere)
+        assert rows.to_dict() == dict.fromkeys(everywhere, count)
     units = dict(zip(table["name"], table["unit"], strict=True))
-    assert units == {name: each.unit for name, each in FIGURES.items()}
+    assert units == {name: each.unit for name, each in FIGURES.items() if each.is_everywhere}
     assert set(table.columns) == {each.name for each in layout.TABLES["kpi"].columns}
 
 
@@ -468,7 +470,8 @@ def test_without_numbers_there_are_no_figures() -> None:
     told = {name for (name, _), value in figures.items() if not np.isnan(value)}
     whole_numbers = {"reclearings", "market_iterations", "unfinished_markets", "lp_cold_starts"}
     whole_numbers |= {"limits_met_share", "power_flow_fall_backs"}
-    accounts = {name for name in FIGURES if "_receive" in name or "_pay" in name}
+    everywhere = {name for name, each in FIGURES.items() if each.is_everywhere}
+    accounts = {name for name in everywhere if "_receive" in name or "_pay" in name}
     prices = {"effective_price", "jain_price", "gini_price", "mim", "low_consumers_relative_price"}
     joint = {"welfare_share", "value_tapping"}
     assert told == whole_numbers | accounts | prices | joint, "only what is given"

@@ -19,6 +19,8 @@ from tricell.results.reader import Results, open_results
 from tricell.results.validation import validate
 
 VERSIONS = sorted(path.name.removeprefix("results-")[:-6] for path in HERE.glob("results-*.h5.gz"))
+IMBALANCE_EUR, FLEXIBILITY_EUR = 4.37776593293726, -0.8960186176748575
+"""As the bills of 1.1 say."""
 EXACT = 1e-12
 """Sums of the same stored numbers; only their order may differ."""
 
@@ -49,8 +51,10 @@ def test_the_run_of_1_0_says_what_it_was(results: Results) -> None:
     assert results.attrs["time_zone_local"] == "Europe/Berlin"
     assert "coordination: local_first" in results.scenario_yaml
     assert results.provenance["inputs"][0]["licence"] == "ODbL-1.0"
-    assert set(results.tables) == set(layout.TABLES)
-    assert set(results.groups) == set(layout.SERIES) - {"multicell"}
+    tables = {name for name, table in layout.TABLES.items() if layout.is_in(table, "1.0.0")}
+    groups = {name for name, group in layout.SERIES.items() if layout.is_in(group, "1.0.0")}
+    assert set(results.tables) == tables
+    assert set(results.groups) == groups - {"multicell"}
 
 
 def test_the_series_of_1_0_have_their_numbers(results: Results) -> None:
@@ -100,3 +104,67 @@ def test_the_key_figures_of_1_0_speak_of_all_kinds_of_things(results: Results) -
     assert run["self_sufficiency"] == pytest.approx(0.6738554462381554, rel=EXACT)
     assert run["import"] == pytest.approx(63.51134120690019, rel=EXACT)
     assert None in {value for figures in results.kpis.values() for value in figures.values()}
+
+
+# --- 1.1 ---
+
+
+@pytest.fixture(scope="module")
+def of_1_1(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    with open_results(unpacked_golden(tmp_path_factory.mktemp("golden"), "1.1.0")) as opened:
+        yield opened
+
+
+def test_the_run_of_1_1_has_all_that_was_added(of_1_1: Results) -> None:
+    assert of_1_1.attrs["schema_version"] == "1.1.0"
+    assert set(of_1_1.tables) == set(layout.TABLES)
+    assert set(of_1_1.groups) == set(layout.SERIES) - {"multicell"}
+    agent = {variable.name for variable in layout.SERIES["agent"].variables}
+    assert set(of_1_1.variables("agent")) == agent
+    device = {variable.name for variable in layout.SERIES["device"].variables}
+    assert set(of_1_1.variables("device")) == device
+    told = {name for name, value in of_1_1.kpis["run"].items() if value is not None}
+    assert {"vehicle_energy", "shared_battery_cycles", "imbalance_cost", "forecast_mae"} <= told
+
+
+def test_devices_of_1_1_have_their_totals(of_1_1: Results) -> None:
+    devices = of_1_1.table("device").set_index("device")
+    assert devices["kind"].to_dict() == {
+        "car": "vehicle",
+        "late car": "vehicle",
+        "LV1.201 Load 4 heat pump": "heat_store",
+        "appliances of LV1.101 Load 4": "appliance",
+        "shared battery": "shared_battery",
+    }
+    energy = of_1_1.frame("device", "p").sum() * 0.25
+    np.testing.assert_allclose(energy, devices["energy"].to_numpy(), atol=1e-12)
+    # 20 kWh into the battery at an efficiency of 0.9, with enough time for 3.7 kW.
+    assert devices["energy"]["late car"] == pytest.approx(20.0 / 0.9, rel=EXACT)
+    assert devices["departures"].to_dict()["late car"] == 1
+    assert devices["unmet"].sum() == 0.0
+
+
+def test_powers_of_1_1_hold_what_devices_draw_and_give_back(of_1_1: Results) -> None:
+    """p_net = p_load - p_unserved - p_pv + p_storage, with devices in load and storage."""
+    power = {name: of_1_1.frame("agent", name) for name in of_1_1.variables("agent")}
+    net = power["p_load"] - power["p_unserved"] - power["p_pv"] + power["p_storage"]
+    np.testing.assert_allclose(net, power["p_net"], atol=1e-9)
+    car = of_1_1.frame("device", "p")["late car"]
+    assert (power["p_load"]["LV1.201 Load 2"] >= car - 1e-12).all()
+    battery = of_1_1.frame("device", "p")["shared battery"]
+    np.testing.assert_allclose(power["p_storage"]["shared battery"], battery, atol=1e-12)
+
+
+def test_the_money_of_1_1_has_its_amounts(of_1_1: Results) -> None:
+    bills = of_1_1.table("bill")
+    assert bills["imbalance"].sum() == pytest.approx(IMBALANCE_EUR, rel=EXACT)
+    assert bills["flexibility"].sum() == pytest.approx(FLEXIBILITY_EUR, rel=EXACT)
+    services = of_1_1.table("service")
+    asked = services[services["kind"] != "set_point"]
+    assert asked["cost"].sum() == pytest.approx(-FLEXIBILITY_EUR, rel=EXACT)
+    assert (asked["need"] - asked["delivered"]).to_numpy() == pytest.approx(
+        asked["unmet"].to_numpy(), abs=1e-12
+    )
+    kinds = of_1_1.table("posting")["kind"].value_counts()
+    assert kinds["imbalance"] > 0
+    assert kinds["capacity"] > 0

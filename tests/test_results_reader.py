@@ -226,12 +226,12 @@ WRITER = """
     import sys, time
     from pathlib import Path
     import h5py
-    from tests.golden_file import block_of, columns_of, header_of
+    from tests.golden_file import block_of, entities_of, header_of
     from tricell.results import layout
     from tricell.results.writer import ResultsWriter
 
     with h5py.File(sys.argv[1]) as file:
-        entities = {name: columns_of(file, name) for name in layout.ENTITY_TABLES}
+        entities = entities_of(file)
         writer = ResultsWriter(Path(sys.argv[2]), header_of(file), entities)
         for slot in range(12):
             writer.write_block(block_of(file, slot, slot + 1))

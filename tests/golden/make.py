@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 from tricell.results import layout
 
 HERE = Path(__file__).parent
+SCENARIO = "scenario-1.1.yaml"
+"""What the golden file of the present version is a run of."""
 
 
 def golden_path(version: str) -> Path:
@@ -23,7 +25,7 @@ def make() -> Path:
     target = golden_path(layout.SCHEMA_VERSION)
     with TemporaryDirectory() as folder:
         results = Path(folder) / "golden.h5"
-        command = ["run", "scenario.yaml", "--quiet", "--output", str(results)]
+        command = ["run", SCENARIO, "--quiet", "--output", str(results)]
         program = "from tricell.scenarios.command_line import main; main()"
         run([sys.executable, "-c", program, *command], cwd=HERE, check=True, stdout=DEVNULL)
         target.write_bytes(gzip.compress(results.read_bytes(), mtime=0))
