@@ -37,6 +37,7 @@ from tricell.simulators.population import (
     Population,
     Profiles,
 )
+from tricell.simulators.power_forecast import PowerForecast, RunSlots
 from tricell.simulators.strategies.bill_saving import BillSaving
 from tricell.simulators.strategies.price_band import PriceBand
 from tricell.simulators.strategies.self_consumption import SelfConsumption
@@ -483,7 +484,10 @@ def test_own_net_power_is_load_less_generation_shared_by_the_batteries_of_an_own
     )
     household = AgentTable(("home",), np.array([0]), np.array([AgentKind.HOUSEHOLD]))
     population = Population(household, devices, pair, profiles)
-    np.testing.assert_allclose(own_net_kw(population, 1, 2), [[1.0, 1.0], [-0.5, -1.5]])
+    forecast = PowerForecast(population, RunSlots(first_row=1, count=2, per_day=96))
+    np.testing.assert_allclose(
+        own_net_kw(population.batteries, forecast, 2), [[1.0, 1.0], [-0.5, -1.5]]
+    )
 
 
 def test_the_orders_of_300_batteries_take_a_fraction_of_a_millisecond() -> None:

@@ -18,6 +18,8 @@ from tricell.simulators.strategies.bill_saving import BillSaving
 from tricell.simulators.strategies.price_band import PriceBand
 from tricell.simulators.strategies.self_consumption import SelfConsumption
 
+_NO_ROWS = np.zeros(0, np.int64)
+
 
 def storage_settings(world: World) -> StorageSettings:
     """Return fresh fleets and what decides for them."""
@@ -47,7 +49,9 @@ def _decides(world: World, stores: Stores) -> Decides:
 
         replan_slots = max(round(strategy.replan_h / prices.hours), 1)
         manager = look_ahead_manager(world, stores, strategy, replan_slots)
-        return ByPlan(stores, manager, prices, replan_slots=replan_slots)
+        # No household plans a shared battery; the manager of a community does.
+        shared = world.shared_batteries if strategy.manager == "household" else _NO_ROWS
+        return ByPlan(stores, manager, prices, replan_slots=replan_slots, shared=shared)
     return _by_rule(world, stores, prices, thrifty=isinstance(strategy, ThriftyStrategy))
 
 
@@ -63,7 +67,7 @@ def _by_rule(world: World, stores: Stores, prices: OwnerPrices, *, thrifty: bool
         prices,
         run_plan,
         waits_for_cheap_slots=thrifty,
-        shared=np.zeros(0, np.int64) if thrifty else world.shared_batteries,
+        shared=_NO_ROWS if thrifty else world.shared_batteries,
     )
 
 
@@ -76,13 +80,12 @@ def _battery_strategy(world: World) -> SelfConsumption | PriceBand | BillSaving:
 
 def foreseen_by_batteries(world: World) -> LookAhead | None:
     """Return what a battery strategy that plans ahead foresees of the run; None for all others."""
-    time, population = world.scenario.time, world.population
     signals = [charge.peak_signal(world.customers) for charge in world.charges]
     return look_ahead(
         _battery_strategy(world),
-        population,
-        first_row=population.profiles.first_row(time.start_utc, time.slots, time.step_s),
+        world.population.batteries,
+        forecast=world.forecast,
         month=world.calendar.month,
-        hours=time.step_hours,
+        hours=world.scenario.time.step_hours,
         signals=[signal for signal in signals if signal is not None],
     )

@@ -1,10 +1,10 @@
 """What batteries foresee: own net power of their owners, peak plans, and values of stored energy.
 
-The own net power is that of the profiles, without error and without what simulators of third
-parties add. Stored energy is valued once, backwards from the end of the run, so that no slot
-knows more or less of what follows it than its neighbours: a plan that is made anew at a fixed
-hour, with a longer view than the one before it, would make all batteries change their mind in
-that hour. Beyond the end of the run one more day is taken to be like the last one, so that
+The own net power is that of the forecasts that hold at the gates (`PowerForecast`), without what
+simulators of third parties add. Stored energy is valued once, backwards from the end of the run,
+so that no slot knows more or less of what follows it than its neighbours: a plan that is made anew
+at a fixed hour, with a longer view than the one before it, would make all batteries change their
+mind in that hour. Beyond the end of the run one more day is taken to be like the last one, so that
 batteries do not sell out because the run ends.
 
 Values are kept at the end of every day of the run and worked out again for the slots of a day
@@ -25,9 +25,9 @@ from tricell.simulators.battery import own_surplus_of_batteries
 from tricell.simulators.battery_orders import SlotPlan
 from tricell.simulators.battery_strategies import make_planner
 from tricell.simulators.energy_plan import EnergyPlanner, Outlook, StoredValue
-from tricell.simulators.household_power import AgentPower
 from tricell.simulators.peak_plan import PeakPlan, plan_peaks
-from tricell.simulators.population import Batteries, FloatArray, IntArray, Population
+from tricell.simulators.population import Batteries, FloatArray, IntArray
+from tricell.simulators.power_forecast import PowerForecast, like_the_last_day
 from tricell.simulators.strategies.bill_saving import BillSaving
 from tricell.simulators.strategies.price_band import PriceBand
 from tricell.simulators.strategies.self_consumption import SelfConsumption
@@ -63,9 +63,9 @@ class OwnerPrices(Protocol):
 
 def look_ahead(
     parameters: SelfConsumption | PriceBand | BillSaving,
-    population: Population,
+    batteries: Batteries,
     *,
-    first_row: int,
+    forecast: PowerForecast,
     month: IntArray,
     hours: float,
     signals: Sequence[PeakSignal] = (),
@@ -76,10 +76,10 @@ def look_ahead(
     ----------
     parameters : SelfConsumption, PriceBand or BillSaving
         The strategy of all batteries.
-    population : Population
-        The participants.
-    first_row : int
-        Profile row of the first slot.
+    batteries : Batteries
+        What plans.
+    forecast : PowerForecast
+        Of the power of their owners.
     month : int64, shape (T,)
         Number of the month of every slot; its length is that of the run.
     hours : float
@@ -93,24 +93,26 @@ def look_ahead(
         None for strategies that do not plan ahead.
     """
     planner = make_planner(parameters)
-    if planner is None or not len(population.batteries):
+    if planner is None or not len(batteries):
         return None
     assert isinstance(parameters, BillSaving)
-    net_kw = own_net_kw(population, first_row, len(month))
+    net_kw = own_net_kw(batteries, forecast, len(month))
     heeded = signals if parameters.peak_shaving else ()
-    peaks = plan_peaks(population.batteries, net_kw, heeded, month, hours)
+    peaks = plan_peaks(batteries, net_kw, heeded, month, hours)
     return LookAhead(planner, net_kw, peaks)
 
 
-def own_net_kw(population: Population, first_row: int, slots: int) -> FloatArray:
+def own_net_kw(batteries: Batteries, forecast: PowerForecast, slots: int) -> FloatArray:
     """Compute the own net power that each battery answers for.
 
     Parameters
     ----------
-    population : Population
-        The participants.
-    first_row, slots : int
-        Profile row of the first slot, and number of slots.
+    batteries : Batteries
+        Ratings and owners.
+    forecast : PowerForecast
+        Of the power of their owners.
+    slots : int
+        Number of slots of the run.
 
     Returns
     -------
@@ -118,11 +120,10 @@ def own_net_kw(population: Population, first_row: int, slots: int) -> FloatArray
         Load less generation, kW, positive imports; see
         `tricell.simulators.battery.own_surplus_of_batteries`.
     """
-    power, batteries = AgentPower(population), population.batteries
     net_kw = np.empty((slots, len(batteries)))
     for first in range(0, slots, SLOTS_AT_ONCE):
         count = min(SLOTS_AT_ONCE, slots - first)
-        block = power.block(first_row + first, count)
+        block = forecast.of_slots(first, count)
         surplus = block.p_generation_available_kw - block.p_load_kw
         for row in range(count):
             net_kw[first + row] = -own_surplus_of_batteries(batteries, surplus[row])
@@ -183,7 +184,7 @@ class RunPlan:
 
     def _fillings(self, ahead: IntArray, after: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         net_kw, peaks = self._foreseen.net_kw, self._foreseen.peaks
-        slots = _like_the_last_day(ahead, len(net_kw), self._slots_per_day)
+        slots = like_the_last_day(ahead, len(net_kw), self._slots_per_day)
         none = np.zeros((len(ahead), 1))
         outlook = Outlook(
             retail=self._prices.retail_at(slots),
@@ -196,15 +197,3 @@ class RunPlan:
             hours=self._hours,
         )
         return self._foreseen.planner.fillings(self._batteries, outlook, self._levels, after)
-
-
-def _like_the_last_day(slots: IntArray, count: int, slots_per_day: int) -> IntArray:
-    """Return slots of the run in place of those after its end: whole days earlier.
-
-    Examples
-    --------
-    >>> _like_the_last_day(np.array([6, 7, 8, 11]), count=8, slots_per_day=4)
-    array([6, 7, 4, 7])
-    """
-    days_beyond = np.maximum(slots - count, -slots_per_day) // slots_per_day + 1
-    return np.asarray(np.maximum(slots - days_beyond * slots_per_day, 0) % count)

@@ -27,8 +27,9 @@ that must be left at the end of the slot. The battery discharges at any price to
 otherwise never below that energy; it recharges towards it at any price up to the retail price;
 and it never charges beyond the cap. Without a price on power nothing of this applies.
 
-The own net power is foreseen without error, from the profiles; what simulators of third parties
-add is not foreseen. It is the best case of a forecast, not a typical one.
+The own net power is foreseen as it will be forecast at the gates of the coming slots; what
+simulators of third parties add is not foreseen. With perfect forecasts that is the best case of a
+forecast, not a typical one.
 """
 
 from __future__ import annotations
