@@ -7,7 +7,7 @@ import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +19,7 @@ from tricell.results.run_folder import RunFolder, check_output, resume_command
 from tricell.results.run_header import RunHeader
 from tricell.results.writer import ResultsWriter
 from tricell.scenarios.co_simulation import CoSimulation, start_co_simulation
+from tricell.scenarios.look_ahead_value import look_ahead_value, measures_value, runs_in_all
 from tricell.scenarios.results_sink import ResultsSink, entity_tables
 from tricell.scenarios.run_identity import DECIDING_PACKAGES, computed_with, package_version
 from tricell.scenarios.scenario_file import as_yaml
@@ -106,14 +107,19 @@ def carry_out(
     with _warnings_noted(sink):
         co_simulation = start_co_simulation(world, sink, memory, first_slot)
         recorder = co_simulation.recorder
-        if progress is not None:
-            recorder.on_slot = _reporter(progress, scenario.time.slots)
+        report = _reporter(progress, runs_in_all(scenario) * scenario.time.slots)
+        recorder.on_slot = report
         checkpoints = Checkpoints(recorder, sink, scenario.output.checkpoint_s)
         recorder.on_block = checkpoints.take_if_due
         built = perf_counter()
         sink.timings["build"] = (built - started, 1)
         try:
-            _run_and_close(co_simulation, sink, checkpoints)
+            _run_and_close(
+                co_simulation,
+                sink,
+                checkpoints,
+                lambda: _tell_value(world, co_simulation, sink, report),
+            )
         except KeyboardInterrupt:
             # Whoever presses Ctrl-C again, or at the very end, is told what is left as well.
             raise KeyboardInterrupt(_what_is_left(sink, co_simulation)) from None
@@ -181,8 +187,22 @@ def _warnings_noted(sink: ResultsSink) -> Iterator[None]:
         yield
 
 
+def _tell_value(
+    world: World, co_simulation: CoSimulation, sink: ResultsSink, report: Callable[[int], None]
+) -> None:
+    """Tell the results file what looking ahead was worth, if the scenario asks for that."""
+    if not measures_value(world.scenario):
+        return
+    slots = world.scenario.time.slots
+    value = look_ahead_value(world, co_simulation, lambda done: report(slots + done))
+    sink.told_eur |= asdict(value)
+
+
 def _run_and_close(
-    co_simulation: CoSimulation, sink: ResultsSink, checkpoints: Checkpoints
+    co_simulation: CoSimulation,
+    sink: ResultsSink,
+    checkpoints: Checkpoints,
+    after_last_slot: Callable[[], None],
 ) -> None:
     begun = perf_counter()
 
@@ -197,6 +217,7 @@ def _run_and_close(
         if recorder.slots_done < co_simulation.time.slots:
             raise SimulatorError("mosaik ended the run before its last slot")
         recorder.flush()
+        after_last_slot()
     except TricellError as error:
         sink.failure = str(error)
         close()
@@ -258,8 +279,10 @@ def _fill_timings(
     timings["mosaik"] = (max(loop_s - in_simulators, 0.0), recorder.calls)
 
 
-def _reporter(progress: Progress, slots: int) -> Callable[[int], None]:
+def _reporter(progress: Progress | None, slots: int) -> Callable[[int], None]:
     """Report at most ten times a second: a terminal is slower than a slot."""
+    if progress is None:
+        return lambda _done: None
     last = 0.0
 
     def report(done: int) -> None:

@@ -476,6 +476,18 @@ class Scenario(Section):
     """The results file."""
 
     @model_validator(mode="after")
+    def _can_run_again(self) -> Scenario:
+        strategy = self.participants.strategy
+        if isinstance(strategy, LookAheadStrategy) and strategy.measure_value and self.simulators:
+            raise broken_rule(
+                "the value of looking ahead takes further runs, for which simulators of third "
+                "parties cannot begin again",
+                at=("participants", "strategy", "measure_value"),
+                allowed="false with `simulators`",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _devices_fit_the_run(self) -> Scenario:
         pumps, appliances = self.participants.heat_pumps, self.participants.appliances
         if self.weather is None and pumps.needs_weather:

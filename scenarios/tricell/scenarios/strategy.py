@@ -34,6 +34,10 @@ class LookAheadStrategy(Section):
     wear_eur_per_kwh: Annotated[float, Field(ge=0)] = 0.0
     """Wear of a battery or vehicle per kWh discharged, EUR/kWh (0)."""
 
+    measure_value: bool = False
+    """Whether the scenario also runs by rule, and with perfect forecasts if it has others, to tell
+    what looking ahead is worth (false): two or three runs in all."""
+
     @model_validator(mode="after")
     def _sees_farther_than_the_next_plan(self) -> LookAheadStrategy:
         if self.horizon_h < self.replan_h:

@@ -343,6 +343,11 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
         if self.on_slot is not None:
             self.on_slot(self.slots_done)
 
+    @property
+    def last_schedule(self) -> Schedule:
+        """What was done in the last slot."""
+        return self._last.schedule
+
     def memory(self) -> dict[str, Memory]:
         """Return what all simulators remember, by their names; at the end of a block.
 

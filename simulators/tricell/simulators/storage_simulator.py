@@ -126,6 +126,28 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
             return self._jobs.power_kw
         return self.outputs[name]
 
+    def left_after(
+        self, slot: int, power_kw: FloatArray
+    ) -> list[tuple[str, FloatArray, FloatArray]]:
+        """Carry out the last slot and tell what is left; for after a run, once.
+
+        Parameters
+        ----------
+        slot : the last slot.
+        power_kw : float64, shape (n_store,), what every store did in it.
+
+        Returns
+        -------
+        list
+            Kind, stored energy (kWh) and energy stored per kWh drawn, for each fleet.
+        """
+        left = []
+        for fleet, done in zip(self._stores.fleets, self._stores.split(power_kw), strict=True):
+            into = fleet.energy_per_power(slot).into
+            fleet.carry_out(slot, done)
+            left.append((fleet.kind, fleet.state().stored_kwh, into))
+        return left
+
     def _run_jobs(self, slot: int, n_agent: int) -> FloatArray:
         """Start the jobs of a slot and return what all of them draw, kW, shape (n_agent,)."""
         if self._jobs is None:

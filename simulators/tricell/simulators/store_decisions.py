@@ -204,13 +204,21 @@ class ByPlan:
     manager : makes the plans.
     prices : of the owners of all stores.
     replan_slots : slots between plans; the plan's first steps are at least as many single slots.
+    shared : rows of the batteries that follow the rule of shared storage instead.
     """
 
     def __init__(
-        self, stores: Stores, manager: Manager, prices: OwnerPrices, *, replan_slots: int
+        self,
+        stores: Stores,
+        manager: Manager,
+        prices: OwnerPrices,
+        *,
+        replan_slots: int,
+        shared: IntArray,
     ) -> None:
         self._stores, self._manager, self._prices = stores, manager, prices
-        self._replan_slots = replan_slots
+        self._replan_slots, self._shared = replan_slots, shared
+        self._battery_prices = prices.of_first(len(stores.batteries.names))
         self._agent = np.concatenate([fleet.agent for fleet in stores.fleets])
         self._planned_at = -1
         self._planned: dict[str, FloatArray] = {}
@@ -232,7 +240,15 @@ class ByPlan:
             self._prices.export_charge_at(slot),
         )
         now = PlannedSlot(**{name: values[row] for name, values in self._planned.items()})
-        return StoreDecision(must, planned_orders(now, band, energy, terms))
+        orders = planned_orders(now, band, energy, terms)
+        if len(self._shared):
+            orders = _with_columns(orders, self._orders_of_shared(slot), self._shared)
+        return StoreDecision(must, orders)
+
+    def _orders_of_shared(self, slot: int) -> BatteryOrders:
+        fleet = self._stores.batteries
+        state = BatterySlot(fleet.soc_kwh, np.zeros(len(fleet.names)), self._prices.hours)
+        return shared_storage_orders(fleet.batteries, state, self._battery_prices.known_at(slot))
 
     def _plan_from(self, slot: int) -> None:
         steps = self._manager.steps
