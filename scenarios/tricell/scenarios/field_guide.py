@@ -25,7 +25,7 @@ TYPE_WORDS = {
 FORMAT_WORDS = {
     "date-time": "a date and time such as 2016-01-18T00:00Z",
     "path": "the path of a file",
-    "time": "a time of day such as 17:30",
+    "time-of-day": "a time of day such as 17:30",
 }
 BOUND_WORDS = {
     "minimum": "at least",

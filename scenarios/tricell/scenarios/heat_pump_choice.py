@@ -71,6 +71,13 @@ INTERNAL_GAIN = 3.0
 SUN_SHARE = 0.03
 """Windows of a seventh of the floor, of whose light a fifth comes in as heat; assumed."""
 
+ONLY_OF_STORES = ("store_h", "loss_per_h", "cop")
+ONLY_OF_BUILDINGS = (
+    *("floor_m2", "loss_w_per_m2_k", "capacity_kj_per_m2_k", "ground_share", "comfort_low_c"),
+    *("comfort_width_k", "design_c", "gain_w_per_m2", "sun_share"),
+)
+"""Fields of heat pumps by share that only one of the two models asks for."""
+
 Source = Literal["air", "ground"]
 SOURCES = {"air": HeatSource.AIR, "ground": HeatSource.GROUND}
 
@@ -87,11 +94,12 @@ class ListedPump(Section):
     source: Source = "air"
     """Where it takes its heat: air or ground (air)."""
     flow_at_0_c: Annotated[float, Field(ge=20, le=80)] = RADIATORS[0]
-    """Flow temperature of the heating at 0 degC outdoors, degC (40: radiators; floor: 30)."""
+    """Flow temperature of the heating at 0 degC outdoors, degC (40: radiators; floor: 30); for
+    the COP by `weather`."""
     flow_slope: NotNegative = RADIATORS[1]
     """By how much the flow is warmer per kelvin that it is colder outdoors (1; floor: 0.5)."""
     cop_factor: Positive = HOME_HEATING.cop_factor
-    """What is reached in the field of the COP of the weather (0.85)."""
+    """What is reached in the field of the COP by `weather` (0.85)."""
 
 
 class StorePump(ListedPump):
@@ -179,9 +187,9 @@ class HeatPumpChoice(Section):
     ground_share: Share | None = None
     """Share of pumps of buildings that draw from the ground (null: 0.234, as in SimBench)."""
     floor_heating_share: Share | None = None
-    """Share of floor heating; the others have radiators (null: 0.5)."""
+    """Share of floor heating, the others have radiators, for the COP by `weather` (null: 0.5)."""
     cop_factor: Positive | None = None
-    """What is reached in the field of the COP of the weather (null: 0.85)."""
+    """What is reached in the field of the COP by `weather` (null: 0.85)."""
     comfort_low_c: TemperatureDrawn | None = None
     """Lower end of the comfort band, degC (null: 19.5 to 21)."""
     comfort_width_k: PositiveDrawn | None = None
@@ -196,6 +204,18 @@ class HeatPumpChoice(Section):
     """Heat pumps with a store one by one; their owners get none by `share` (none)."""
     buildings: tuple[BuildingPump, ...] = ()
     """Heat pumps of buildings one by one; their owners get none by `share` (none)."""
+
+    @model_validator(mode="after")
+    def _fields_are_of_the_model(self) -> HeatPumpChoice:
+        other = ONLY_OF_BUILDINGS if self.model == "store" else ONLY_OF_STORES
+        for name in other:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise broken_rule(
+                    f"{name} does not say anything with `model: {self.model}`",
+                    at=(name,),
+                    allowed="it with the other model, or in the list of single heat pumps",
+                )
+        return self
 
     @property
     def distributions(self) -> HeatDistributions:

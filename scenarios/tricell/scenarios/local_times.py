@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from tricell.scenarios.section import broken_rule
 from tricell.simulators.device_populations import RunTime
@@ -59,7 +59,13 @@ def in_utc(when: datetime) -> datetime:
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
-When = Annotated[time | datetime, BeforeValidator(_daily_or_dated)]
+_TIME_OF_DAY = {"type": "string", "format": "time-of-day", "pattern": TIME_OF_DAY.pattern}
+_DATED = {"type": "string", "format": "date-time"}
+When = Annotated[
+    time | datetime,
+    BeforeValidator(_daily_or_dated),
+    WithJsonSchema({"anyOf": [_TIME_OF_DAY, _DATED]}),
+]
 """A time of every day by the local clock, or a moment."""
 
 

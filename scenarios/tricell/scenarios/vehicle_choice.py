@@ -94,6 +94,17 @@ class Vehicle(Section):
         return self.battery_kwh if self.target_kwh is None else self.target_kwh
 
     @model_validator(mode="after")
+    def _gives_back_if_that_is_described(self) -> Vehicle:
+        for name in ("discharge_efficiency", "reserve_kwh"):
+            if getattr(self, name) and not self.gives_back:
+                raise broken_rule(
+                    f"`{self.name}` has a {name}, but does not give back",
+                    at=(name,),
+                    allowed="it with `gives_back: true`",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _stored_energy_fits(self) -> Vehicle:
         for name, most, of in (
             ("target_kwh", self.battery_kwh, "battery_kwh"),
