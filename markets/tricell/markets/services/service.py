@@ -259,6 +259,8 @@ def serve_slot(
         if service.kind is ServiceKind.PEAK_SHAVING:
             moved = float(desk.move_kw @ service.effect)
             need = max(float(import_kw[service.area]) + moved - need, 0.0)
+        if need <= 0.0:
+            continue
         bought, kw = desk.buy(service, need, sold.set_point_kw[row])
         sold.need_kw[row], sold.unmet_kw[row] = need, bought.unmet_kwh / hours
         sold.sold_kw[row] = who.sum_by_owner(kw.sum(axis=0))
@@ -285,8 +287,9 @@ class _Desk:
     def __init__(
         self, band: StoreBand, schedule_kw: Floats, who: StoreOwners, hours: float
     ) -> None:
+        self._band, self._schedule_kw = band, schedule_kw
         self._who, self._hours = who, hours
-        self._left = {way: store_offers(band, schedule_kw, way) for way in Direction}
+        self._left: dict[Direction, FlexOffers] = {}
         self.move_kw = np.zeros(len(schedule_kw))
 
     def buy(
@@ -296,6 +299,9 @@ class _Desk:
 
         The set-points of areas are put into `set_point_kw`.
         """
+        if not self._left:
+            offered = (store_offers(self._band, self._schedule_kw, way) for way in Direction)
+            self._left = dict(zip(Direction, offered, strict=True))
         way, hours = service.direction, self._hours
         offers = self._left[way].of(service.effect > 0.0)
         price = offers.price.ravel()
