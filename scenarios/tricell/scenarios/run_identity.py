@@ -33,6 +33,8 @@ DECIDING_PACKAGES = (
     "simbench",
 )
 """Packages whose versions decide what a run gives."""
+WEATHER_PACKAGES = ("demandlib", "pvlib")
+"""Those that decide where a scenario has weather."""
 ROOMS = ("grid_models", "markets", "simulators", "scenarios")
 """Rooms of tricell whose source decides what a run gives."""
 NOT_IN_A_RUN = ("study_", "command_line", "screen", "preview", "results_sink", "shipped")
@@ -61,7 +63,8 @@ def run_hash(scenario: Scenario, record_version: int) -> str:
 def computed_with(scenario: Scenario) -> dict[str, str]:
     """Return, beside the scenario itself, what decides its results: name -> version or hash."""
     files = {str(file): _file_hash(file) for file in sorted(_files(scenario))}
-    return surroundings() | files
+    weather = () if scenario.weather is None else WEATHER_PACKAGES
+    return surroundings() | {name: package_version(name) for name in weather} | files
 
 
 @cache

@@ -24,6 +24,7 @@ from tricell.scenarios.results_sink import ResultsSink, entity_tables
 from tricell.scenarios.run_identity import DECIDING_PACKAGES, computed_with, package_version
 from tricell.scenarios.scenario_file import as_yaml
 from tricell.scenarios.schema import Scenario
+from tricell.scenarios.weather import LICENCE, SOURCE
 from tricell.scenarios.world import World, build_world
 from tricell.simulators.recorder_simulator import RecorderSimulator
 
@@ -328,6 +329,7 @@ def provenance(world: World) -> dict[str, Any]:
                 "version": "",
                 "licence": world.wholesale.licence or "as supplied by the planner",
             },
+            *([] if world.scenario.weather is None else [weather_input()]),
         ],
         "solver": {
             "name": "HiGHS",
@@ -343,6 +345,11 @@ def provenance(world: World) -> dict[str, Any]:
         "notes": list(world.population.notes),
         "computed_with": computed_with(world.scenario),
     }
+
+
+def weather_input() -> dict[str, str]:
+    """Return where the weather comes from, and under which licence."""
+    return {"name": SOURCE, "version": package_version("demandlib"), "licence": LICENCE}
 
 
 def _git_commit() -> str:

@@ -38,6 +38,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 SOURCE = "test reference year of the German Weather Service (DWD, 2010), shipped with demandlib"
+LICENCE = "free use if the DWD is named as the source (GeoNutzV); demandlib: MIT"
 
 HOUR_S, DAY_S = 3600, 86_400
 YEAR_HOURS = 8760
