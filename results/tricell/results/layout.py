@@ -120,9 +120,8 @@ class ServiceKind(IntEnum):
     DSO_REQUEST = 0
     TSO_REQUEST = 1
     PEAK_SHAVING = 2
-    OPERATING_ENVELOPE = 3
-    RESERVE = 4
-    SET_POINT = 5
+    RESERVE = 3
+    SET_POINT = 4
 
 
 class Verdict(IntEnum):
@@ -372,10 +371,9 @@ SERVICE_KINDS = tuple(
     for flag in (
         _flag(ServiceKind.DSO_REQUEST, "energy that the network operator asks for"),
         _flag(ServiceKind.TSO_REQUEST, "energy that the transmission system operator asks for"),
-        _flag(ServiceKind.PEAK_SHAVING, "what is above a limit on the exchange of an area"),
-        _flag(ServiceKind.OPERATING_ENVELOPE, "what is outside envelopes published ahead"),
+        _flag(ServiceKind.PEAK_SHAVING, "what is above a limit on the import of an area"),
         _flag(ServiceKind.RESERVE, "power held ready"),
-        _flag(ServiceKind.SET_POINT, "an exchange that the area above asks of a cell"),
+        _flag(ServiceKind.SET_POINT, "what the area above passes on of a request"),
     )
 )
 DEVICE_KINDS = ("vehicle", "house", "heat_store", "appliance", "shared_battery")

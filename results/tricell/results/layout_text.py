@@ -101,9 +101,10 @@ def series_text() -> str:
     for group in layout.SERIES.values():
         path = layout.series_path(group.name)
         there = "in every file" if group.name == layout.SLOT else "in every file with such entities"
-        lines += [f"### `{path}`", "", f"{_sentence(group.meaning)} The group is {there}.", ""]
+        told = f"The group is {there}{_since(group)}."
+        lines += [f"### `{path}`", "", f"{_sentence(group.meaning)} {told}", ""]
         axes = (_variable_row(axis, (axis.name,)) for axis in group.axes)
-        variables = (_variable_row(each, group.dimensions) for each in group.variables)
+        variables = (_variable_row(each, group.dimensions, group.since) for each in group.variables)
         lines += _rows(VARIABLE_HEADER, (*axes, *variables))
     return "\n".join(lines)
 
@@ -112,10 +113,11 @@ def tables_text() -> str:
     """Return all tables with their columns."""
     lines = []
     for table in layout.TABLES.values():
-        there = f"The table is {PRESENCE_WORDS[table.presence]}."
+        there = f"The table is {PRESENCE_WORDS[table.presence]}{_since(table)}."
         lines += [f"### `{layout.table_path(table.name)}`", ""]
         lines += [f"{_sentence(table.meaning)} {there}", ""]
-        lines += _rows(VARIABLE_HEADER, (_variable_row(c, (table.axis,)) for c in _columns(table)))
+        columns = (_variable_row(each, (table.axis,), table.since) for each in _columns(table))
+        lines += _rows(VARIABLE_HEADER, columns)
     return "\n".join(lines)
 
 
@@ -133,21 +135,36 @@ def _columns(table: layout.Table) -> tuple[layout.Variable, ...]:
     return table.columns if table.row_number is None else (table.row_number, *table.columns)
 
 
-def _variable_row(variable: layout.Variable, dimensions: tuple[str, ...]) -> tuple[str, ...]:
+def _variable_row(
+    variable: layout.Variable, dimensions: tuple[str, ...], since: str = layout.FIRST_VERSION
+) -> tuple[str, ...]:
+    """Give the cells of a row; `since` is the version that brought the group or table."""
+    told = "" if variable.since == since else _since(variable)
     return (
         f"`{variable.name}`",
         f"`{variable.dtype}`",
         variable.unit,
         ", ".join(dimensions),
         "yes" if variable.required else "no",
-        _meaning(variable),
+        f"{_meaning(variable)}{told.replace(',', ';')}",
     )
+
+
+def _since(added: layout.Flag | layout.Variable | layout.SeriesGroup | layout.Table) -> str:
+    """Say which version brought it; "" for what there was from the beginning."""
+    if added.since == layout.FIRST_VERSION:
+        return ""
+    return f", since {added.since.rpartition('.')[0]}"
 
 
 def _meaning(variable: layout.Variable) -> str:
     """Say what values mean, and which there are."""
     parts = [variable.meaning]
-    codes = [f"{flag.value} = `{flag.word}`: {flag.meaning}" for flag in variable.flags]
+    is_new = variable.since != layout.FIRST_VERSION
+    codes = [
+        f"{flag.value} = `{flag.word}`: {flag.meaning}{'' if is_new else _since(flag)}"
+        for flag in variable.flags
+    ]
     if codes:
         parts.append(", ".join(codes))
     if variable.words:
@@ -197,13 +214,14 @@ def _series(group: layout.SeriesGroup) -> dict[str, Any]:
         described["ids_of"] = layout.table_path(group.id_table)
     if group.level:
         described["level"] = group.level
-    return described | {"datasets": datasets}
+    return described | _since_field(group) | {"datasets": datasets}
 
 
 def _table(table: layout.Table) -> dict[str, Any]:
     return {
         "meaning": table.meaning,
         "there": PRESENCE_WORDS[table.presence],
+        **_since_field(table),
         "datasets": [_variable(column, (table.axis,)) for column in _columns(table)],
     }
 
@@ -219,7 +237,7 @@ def _variable(variable: layout.Variable, dimensions: tuple[str, ...]) -> dict[st
     }
     if variable.flags:
         described["codes"] = [
-            {"value": flag.value, "word": flag.word, "meaning": flag.meaning}
+            {"value": flag.value, "word": flag.word, "meaning": flag.meaning} | _since_field(flag)
             for flag in variable.flags
         ]
     if variable.words:
@@ -230,7 +248,13 @@ def _variable(variable: layout.Variable, dimensions: tuple[str, ...]) -> dict[st
         described["outside"] = [
             {"value": value, "meaning": meaning} for value, meaning in variable.outside
         ]
-    return described
+    return described | _since_field(variable)
+
+
+def _since_field(
+    added: layout.Flag | layout.Variable | layout.SeriesGroup | layout.Table,
+) -> dict[str, str]:
+    return {} if added.since == layout.FIRST_VERSION else {"since": added.since}
 
 
 def _attribute(attribute: layout.Attribute) -> dict[str, Any]:

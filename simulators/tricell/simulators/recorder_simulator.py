@@ -153,7 +153,7 @@ class SlotBlock:
     settlement : money and trades of the block.
     services : what was asked for as a service, a row each: number of the `slot`, number of the
         `service` in the scenario, `kind` (dso_request, tso_request, peak_shaving,
-        operating_envelope, reserve, set_point), row of the `area` or -1, and `need`, `accepted`,
+        reserve, set_point), row of the `area` or -1, and `need`, `accepted`,
         `delivered`, `unmet` (kWh) and `cost` (EUR). None without any.
     """
 

@@ -23,7 +23,6 @@ SERVICE_NAMES: Mapping[str, str] = {
     "dso_request": "Request of the network operator",
     "tso_request": "Request of the transmission system operator",
     "peak_shaving": "Peak shaving",
-    "operating_envelope": "Operating envelope",
     "reserve": "Reserve",
     "set_point": "Set-point from above",
 }
