@@ -144,7 +144,7 @@ def _stated_entities() -> dict[str, dict[str, Any]]:
 
 def block(slots: int) -> dict[str, dict[str, Floats]]:
     """Give all series; hours are those of the local clock, two ahead of UTC."""
-    hour = np.arange(slots) * HOURS % 24.0
+    hour = np.asarray(np.arange(slots) * HOURS % 24.0, dtype=np.float64)
     device = _device_series(slots, hour)
     agent = _agent_series(slots, hour, device["p"])
     values: dict[str, dict[str, Any]] = {"agent": agent, "device": device}

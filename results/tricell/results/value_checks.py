@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tricell.results import layout
 from tricell.results.deviations import Deviation, DeviationKind, listed
+from tricell.results.device_checks import check_devices
 from tricell.results.money_checks import check_money
 from tricell.results.usable_file import UsableFile
 
@@ -43,6 +44,7 @@ def check_values(usable: UsableFile) -> Iterator[Deviation]:
     yield from _check_scopes(usable)
     yield from _check_hierarchy(usable)
     yield from check_money(usable)
+    yield from check_devices(usable)
     yield from usable.unreadable
 
 
