@@ -295,3 +295,14 @@ def test_agents_without_an_area_and_areas_in_a_ring_are_refused() -> None:
         AgentAreas(np.array([0]), np.array([1, 0]))
     with pytest.raises(MarketError, match="a column for each agent"):
         net_by_level([[1.0]], THREE_LEVELS, PRICES, "dual")
+
+
+def test_with_a_price_per_area_the_difference_stays_where_areas_meet() -> None:
+    # Two microgrids below a cell, D = -0.5: C = (0.20 - 0.10) 0.5 = 0.05, all with the first one.
+    tree = AgentAreas(np.array([1, 2, 2]), np.array([-1, 0, 0]))
+    of_areas = ImbalancePrices(0.30, 0.10, contract=[[0.20, 0.10, 0.15]])
+    netted = net_by_level([[-1.0, 1.0, -0.5]], tree, of_areas, "ucs")
+    np.testing.assert_allclose(netted.cost_eur, [[-0.10 + 0.05, 0.15, -0.075]], atol=1e-12)
+    # The first microgrid passes -1 kWh on at 0.20 instead of 0.10, the second 0.5 kWh.
+    np.testing.assert_allclose(netted.kept_eur, [[0.0, 0.10, -0.025]], atol=1e-12)
+    np.testing.assert_allclose(netted.retailer_eur, [-0.05], atol=1e-12)
