@@ -208,6 +208,63 @@ def test_a_program_with_coefficients_that_change_goes_on_from_its_memory_bit_by_
         assert answers[0].objective == answers[1].objective
 
 
+# --- copies, and starts that move with time ---
+
+
+def test_copies_of_a_model_are_solved_at_once_each_with_its_own_parameters() -> None:
+    model, days = a_heated_house(), heat_of_a_day(3)
+    program = CompiledProgram(model, copies=3)
+    power, balance = program.columns(model.power), program.rows(model.balance)
+    assert power.shape == balance.shape == (3, 6)
+    for turn in range(3):
+        days = days[1:] + days[:1]
+        for copy, values in enumerate(days):
+            for name, value in values.items():
+                program.parameter(name)[copy] = value
+        solution = program.solve()
+        total = 0.0
+        for copy, values in enumerate(days):
+            single = CompiledProgram(model)
+            set_all(single, values)
+            alone = single.solve()
+            total += alone.objective
+            if turn == 0:
+                # Both start from nothing; warm, another of several optima may be found.
+                np.testing.assert_allclose(
+                    solution.row_duals[balance[copy]], alone.row_duals, rtol=0, atol=1e-9
+                )
+        assert solution.objective == pytest.approx(total, rel=RELATIVE)
+
+
+def test_a_missing_number_in_one_copy_is_refused_by_name() -> None:
+    program = CompiledProgram(a_heated_house(), copies=2)
+    program.parameter("need")[1, 3] = np.nan
+    with pytest.raises(MarketError, match="need"):
+        program.solve()
+
+
+@pytest.mark.parametrize("remembered", [False, True], ids=["running on", "from a memory"])
+def test_a_start_that_moves_with_the_horizon_finds_the_same_optimum(remembered: bool) -> None:
+    model = a_heated_house()
+    program = CompiledProgram(model)
+
+    def later(numbers: Any) -> Any:
+        return np.append(numbers[1:], numbers[-1])
+
+    columns, rows = np.arange(18), np.arange(6)
+    for variable in (model.power, model.stored, model.missed):
+        columns[program.columns(variable)] = later(program.columns(variable))
+    rows[program.rows(model.balance)] = later(program.rows(model.balance))
+    program.start_like(columns, rows)
+    for values in heat_of_a_day(20):
+        set_all(program, values)
+        hand_over(program, model)
+        assert_optimal(program, program.solve(), solved_by_pyomo(model)[0])
+        if remembered:
+            program.recall(program.memory())
+        program.start_like(columns, rows)
+
+
 # --- the joint market's model on real grids, warm over many slots ---
 
 

@@ -17,7 +17,7 @@ its basis anew, so they should be few; a program without such coefficients pays 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import highspy
@@ -54,6 +54,9 @@ HIGHS_OPTIONS: dict[str, Any] = {
     "dual_simplex_cost_perturbation_multiplier": 0.0,
 }
 BASIS_STATUS = {int(status): status for status in highspy.HighsBasisStatus.__members__.values()}
+BASIC_OR_NOT = np.array(
+    [highspy.HighsBasisStatus.kNonbasic, highspy.HighsBasisStatus.kBasic], dtype=object
+)
 FALL_BACK_OPTIONS: dict[str, Any] = {
     "presolve": "on",
     "dual_simplex_cost_perturbation_multiplier": 1.0,
@@ -76,6 +79,11 @@ class AffineMap:
     def __call__(self, theta: Floats) -> Floats:
         """Evaluate at theta."""
         return np.asarray(self.constant + self.matrix @ theta, dtype=np.float64)
+
+    def repeated(self, copies: int) -> AffineMap:
+        """Return the map of as many copies, each with its own theta, one after the other."""
+        matrix = sp.csr_matrix(sp.block_diag([self.matrix] * copies, format="csr"))
+        return AffineMap(np.tile(self.constant, copies), matrix)
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,17 @@ class LinearForm:
     def moving_columns(self) -> Indices:
         """Columns with a coefficient in a row that depends on theta."""
         return np.unique(self.column_of(self.coefficients.moving))
+
+    def repeated(self, copies: int) -> LinearForm:
+        """Return the form of as many copies that have nothing to do with each other."""
+        each = {field.name: getattr(self, field.name) for field in fields(self)}
+        maps = {name: one.repeated(copies) for name, one in each.items() if name != "matrix"}
+        every = np.ones((1, copies))
+        offset = AffineMap(
+            every @ maps["offset"].constant, sp.csr_matrix(every @ maps["offset"].matrix)
+        )
+        matrix = sp.csc_matrix(sp.block_diag([self.matrix] * copies, format="csc"))
+        return LinearForm(matrix, **{**maps, "offset": offset})
 
     def column_of(self, entries: Indices) -> Indices:
         """Return the columns in which entries of the matrix lie, by place in `matrix.data`."""
@@ -236,6 +255,14 @@ def _new_highs() -> Any:
 class CompiledProgram:
     """A linear Pyomo model as arrays, with a HiGHS instance that stays warm between solves.
 
+    Parameters
+    ----------
+    model : the definition.
+    copies : solve so many copies of the model at once, each with its own parameters; they have
+        nothing to do with each other. Walking one model and repeating its arrays takes far less
+        than walking a large model. Parameters, columns and rows then have one more axis, the
+        first: shape (copies, ...).
+
     Attributes
     ----------
     theta : Floats
@@ -250,7 +277,8 @@ class CompiledProgram:
         Cost and bounds per column at the current theta, after `update`.
     """
 
-    def __init__(self, model: pe.ConcreteModel) -> None:
+    def __init__(self, model: pe.ConcreteModel, copies: int | None = None) -> None:
+        self._copies = copies
         self._slices, parameters = self._number_parameters(model)
         self.theta = np.array([pe.value(p) for p in parameters], dtype=np.float64)
         columns = list(model.component_data_objects(pe.Var, active=True))
@@ -259,6 +287,9 @@ class CompiledProgram:
         self._column = {id(v): k for k, v in enumerate(columns)}
         self._row = {id(c): k for k, c in enumerate(rows)}
         self.form = self._walk(model, columns, rows, _Walker(parameters))
+        if copies is not None:
+            self.form = self.form.repeated(copies)
+            self.theta = np.tile(self.theta, copies)
         self.cold_starts = self.reused = 0
         self._highs = _new_highs()
         self._sent: list[Floats] = []
@@ -397,15 +428,25 @@ class CompiledProgram:
 
     def parameter(self, name: str) -> Floats:
         """Return the writable part of theta of a mutable Param, in the Param's index order."""
-        return self.theta[self._slices[name]]
+        if self._copies is None:
+            return self.theta[self._slices[name]]
+        return self.theta.reshape(self._copies, -1)[:, self._slices[name]]
 
     def columns(self, variable: pe.Var) -> Indices:
         """Return the column numbers of an indexed or scalar variable, in its index order."""
-        return np.array([self._column[id(v)] for v in variable.values()], dtype=np.int64)
+        numbers = [self._column[id(v)] for v in variable.values()]
+        return self._in_copies(numbers, len(self._column))
 
     def rows(self, constraint: pe.Constraint) -> Indices:
         """Return the row numbers of a constraint, in its index order."""
-        return np.array([self._row[id(c)] for c in constraint.values()], dtype=np.int64)
+        numbers = [self._row[id(c)] for c in constraint.values()]
+        return self._in_copies(numbers, len(self._row))
+
+    def _in_copies(self, numbers: list[int], size: int) -> Indices:
+        first = np.array(numbers, dtype=np.int64)
+        if self._copies is None:
+            return first
+        return first + size * np.arange(self._copies)[:, None]
 
     def solve(self) -> Solution:
         """Solve at the current theta, warm from the last basis.
@@ -448,6 +489,41 @@ class CompiledProgram:
         """
         self._recalled = memory
 
+    def start_like(self, columns: Indices, rows: Indices) -> None:
+        """Begin the next solve with every column and row in the state of another one.
+
+        Where time moves on, what was the next hour is now the present one, and the last optimum
+        says more about it when it moves on as well. Answers do not depend on it, only the time
+        they take (and, among equal optima, which one is found).
+
+        Parameters
+        ----------
+        columns, rows : for each column and each row, the one whose state it takes.
+        """
+        if self._recalled is not None:
+            of_columns, of_rows = np.split(self._recalled, [min(len(columns), self._recalled.size)])
+            if self._recalled.size:
+                self._recalled = np.concatenate([of_columns[columns], of_rows[rows]])
+            return
+        if not self._highs.getBasis().valid:
+            return
+        _, basic = self._highs.getBasicVariables()
+        n_columns = len(columns)
+        is_basic = np.zeros(n_columns + len(rows), np.int8)
+        is_basic[np.where(basic < 0, n_columns - 1 - basic, basic)] = 1
+        # At which bound the others lie HiGHS sees by their reduced costs.
+        basis = highspy.HighsBasis()
+        basis.col_status = BASIC_OR_NOT[is_basic[:n_columns][columns]].tolist()
+        basis.row_status = BASIC_OR_NOT[is_basic[n_columns:][rows]].tolist()
+        basis.valid = True
+        self._start_from(basis)
+
+    def _start_from(self, basis: Any) -> None:
+        # "Alien" has HiGHS repair a basis that does not determine a point.
+        basis.alien = True
+        self._highs.setBasis(basis)
+        self._basis = None
+
     def _begin_anew(self, memory: NDArray[np.int8]) -> None:
         self._recalled = None
         self._load()
@@ -457,7 +533,7 @@ class CompiledProgram:
             basis = highspy.HighsBasis()
             basis.col_status, basis.row_status = status[:columns], status[columns:]
             basis.valid = len(status) == rows + columns
-            self._highs.setBasis(basis)
+            self._start_from(basis)
 
     def update(self) -> None:
         """Evaluate the costs, bounds and coefficients that follow from theta."""
@@ -479,7 +555,7 @@ class CompiledProgram:
             self._basis = None
 
     def _refuse_parameters(self) -> None:
-        wrong = [name for name, part in self._slices.items() if np.isnan(self.theta[part]).any()]
+        wrong = [name for name in self._slices if np.isnan(self.parameter(name)).any()]
         raise MarketError(f"the parameters {', '.join(wrong)} hold values that are not numbers")
 
     def _objective(self, values: Floats) -> float:
@@ -583,6 +659,8 @@ class CompiledProgram:
         if len(new):
             rows = self._moving_rows[new]
             self._highs.changeRowsBounds(len(new), rows, row_lower[new], row_upper[new])
-        for k in np.flatnonzero(changed[5]):
-            row, column = self._coefficient_row[k], self._coefficient_column[k]
-            self._highs.changeCoeff(row, column, coefficients[k])
+        new = np.flatnonzero(changed[5])
+        if len(new):
+            places = (self._coefficient_row[new], self._coefficient_column[new], coefficients[new])
+            for row, column, value in zip(*(place.tolist() for place in places), strict=True):
+                self._highs.changeCoeff(row, column, value)
