@@ -46,6 +46,7 @@ participants:
 """
 FORECASTS = "forecasts: {kind: ar1, sigma: {pv: 0.2}}\n"
 TWO_HOURS = 1 / 12
+APART = ("tables/timing", "tables/warning", "meta/")
 
 
 def feeder(
@@ -81,10 +82,11 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[GridReport]:
 
 
 def all_datasets(path: Path) -> dict[str, bytes]:
+    """Bytes of all datasets but the timings, the scenario and what is noted about the data."""
     found: dict[str, bytes] = {}
 
     def take(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith(("tables/timing", "meta/")):
+        if isinstance(item, h5py.Dataset) and not name.startswith(APART):
             values = np.asarray(item[()])
             raw = str(values.tolist()).encode() if values.dtype == object else values.tobytes()
             found[name] = raw
@@ -280,6 +282,8 @@ def test_a_share_of_the_plants_gets_inverters_and_a_smaller_one_is_part_of_it(
     owners = pv_owners(people)
     half, most = chosen(people, share=0.5)[1], chosen(people, share=0.8)[1]
     assert len(half) == round(0.5 * len(owners.name))
+    note = chosen(people, share=0.5)[0].notes[-1]
+    assert note.startswith(f"{len(half)} of {len(owners.name)} PV plants have inverters")
     assert set(half.name) < set(most.name) < set(owners.name)
     assert (half.power_factor == 0.9).all()
     ratio = half.rated_kva / people.pv_kwp[half.agent]

@@ -153,6 +153,12 @@ def with_inverters(
         return population, None
     chosen = Owners(tuple(owners.name[row] for row in rows), owners.agent[rows])
     inverters = _inverters(chosen, wanted, _rated_kva(population, chosen, wanted, seed))
+    by_voltage = int((inverters.control == ReactiveControl.VOLTAGE).sum())
+    note = (
+        f"{len(inverters)} of {len(owners.name)} PV plants have inverters that control reactive "
+        f"power, {by_voltage} of them by the voltage."
+    )
+    population = replace(population, notes=(*population.notes, note))
     return _without_reactive_power(population, inverters.agent), inverters
 
 
