@@ -12,6 +12,7 @@ from shutil import copyfile
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
 from tests.flexible_results import (
     CAPACITY_KWH,
@@ -20,10 +21,13 @@ from tests.flexible_results import (
     entities,
     write_flexible_run,
 )
+from tests.golden_file import unpacked_golden
 
 from tricell.errors import ResultsError
 from tricell.results import kpis, layout
 from tricell.results.deviations import DeviationKind
+from tricell.results.export import Period
+from tricell.results.export_meters import meter_stream
 from tricell.results.figure_list import FIGURES
 from tricell.results.figure_scopes import Scope, scopes_of
 from tricell.results.figures_of_flexibility import flexibility_figures
@@ -266,6 +270,26 @@ def test_the_layout_says_which_version_brought_what() -> None:
     }
     added = [each["name"] for each in tables["bill"]["datasets"] if "since" in each]
     assert added == list(layout.OPTIONAL_BILL_PARTS)
+
+
+# --- meters ---
+
+
+def test_meters_tell_what_was_contracted_and_shared_of_it(tmp_path: Path) -> None:
+    """In the golden run all levels clear jointly on forecasts, with two services."""
+    golden = unpacked_golden(tmp_path, "1.1.0")
+    with open_results(golden) as results:
+        stream = meter_stream(results, Period())
+        meters = pa.Table.from_batches(stream.blocks, stream.schema).to_pandas()
+        bills = results.table("bill").set_index("agent")
+        contracted = 0.25 * results.frame("agent", "p_contracted")
+    sums = meters.groupby("meter", observed=True)[
+        ["contracted_kwh", "shared_import_kwh", "shared_export_kwh"]
+    ].sum()
+    np.testing.assert_allclose(sums["contracted_kwh"], contracted.sum()[sums.index], atol=1e-9)
+    for shared, billed in (("shared_import_kwh", "bought_p2p"), ("shared_export_kwh", "sold_p2p")):
+        np.testing.assert_allclose(sums[shared], bills.loc[sums.index, billed], atol=1e-6)
+    assert sums["shared_import_kwh"].sum() > 1.0
 
 
 # --- the page ---

@@ -2,7 +2,8 @@
 
 A meter stands where a participant is connected; its name is the participant's id. What it took from
 the grid and what it fed in are the two sides of `p_net`. The shared part of both is what was traded
-with peers, at any level. The file knows it
+with peers, at any level. Where contracts are made on forecasts, what was traded is part of what was
+contracted, which stands beside what was metered. The file knows it
 
 * where trades name buyer and seller;
 * where all levels clear jointly. There everybody deals with the pool of an area, which serves all
@@ -41,6 +42,9 @@ COLUMNS = (
     field("export_kwh", pa.float64(), "kWh", "fed into the grid"),
     field("shared_import_kwh", pa.float64(), "kWh", "part of import_kwh that peers sold"),
     field("shared_export_kwh", pa.float64(), "kWh", "part of export_kwh that peers bought"),
+)
+CONTRACTED = field(
+    "contracted_kwh", pa.float64(), "kWh", "contracted at the gate, taken less fed in"
 )
 
 
@@ -104,6 +108,9 @@ def _shared(energy: Floats, traded: Floats, tree: AreaTree) -> Floats:
 def meter_stream(results: Results, period: Period) -> Stream:
     """Give a row per slot and meter: time, meter, import, export and the shared part of both.
 
+    Where the file tells contracts from meters, what was contracted is one more column, and what
+    was shared is part of it.
+
     Raises
     ------
     ResultsError
@@ -115,21 +122,32 @@ def meter_stream(results: Results, period: Period) -> Stream:
     slots = max(VALUES_PER_BLOCK // (len(COLUMNS) * max(len(agents), 1)), 1)
     hours = float(results.attrs["time_step_s"]) / 3600.0
     axes = RowAxes(times, "meter", agents)
-    schema = pa.schema([*axes.schema, *COLUMNS])
-    powers = results.blocks("agent", "p_net", period.start, period.stop, slots=slots)
+    has_contracts = "p_contracted" in results.variables("agent")
+    schema = pa.schema([*axes.schema, *COLUMNS, *([CONTRACTED] if has_contracts else [])])
+    names = ("p_net", "p_contracted") if has_contracts else ("p_net", "p_net")
+    powers = zip(
+        *(results.blocks("agent", each, period.start, period.stop, slots=slots) for each in names),
+        strict=True,
+    )
     sharing = _sharing(results, period, times, slots)
 
     def read() -> Iterator[pa.RecordBatch]:
-        for number, power_kw in enumerate(powers):
-            rows = slice(number * slots, number * slots + len(power_kw))
-            energy = power_kw * hours
-            both = np.maximum(energy, 0.0), np.maximum(-energy, 0.0)
-            values = (*both, *sharing.of_block(rows, *both))
+        for number, (metered_kw, traded_kw) in enumerate(powers):
+            rows = slice(number * slots, number * slots + len(metered_kw))
+            contracted = traded_kw * hours
+            shared = sharing.of_block(rows, *_both_ways(contracted))
+            told = (contracted,) if has_contracts else ()
+            values = (*_both_ways(metered_kw * hours), *shared, *told)
             arrays = [pa.array(each.ravel(), pa.float64(), from_pandas=True) for each in values]
             yield pa.record_batch([*axes.columns(rows), *arrays], schema=schema)
         sharing.check()
 
     return Stream(schema, read())
+
+
+def _both_ways(energy: Floats) -> tuple[Floats, Floats]:
+    """Part energy into what is taken and what is given."""
+    return np.maximum(energy, 0.0), np.maximum(-energy, 0.0)
 
 
 class _Unknown:
