@@ -175,7 +175,7 @@ def test_plans_are_inside_all_limits_whatever_the_prices(seed: int, lowest: floa
 # --- one battery against the exact schedule and against self-consumption ---
 
 
-def a_battery(**changes: float) -> Battery:
+def a_battery(**changes: Any) -> Battery:
     usual = Battery(
         capacity_kwh=8.0,
         power_kw=3.0,
