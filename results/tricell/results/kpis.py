@@ -455,30 +455,6 @@ def storage_losses(energy_kwh: ArrayLike, stored_kwh: ArrayLike) -> float | None
     return float(energy[:-1].sum() - (stored[-1] - stored[0]).sum())
 
 
-def lookahead_value(cost_by_rule_eur: float, cost_eur: float) -> float:
-    """Value of looking ahead: cost under `rule` less cost, EUR; negative where it did not pay.
-
-    Both of the same participants, and of what is left in store at the end priced alike.
-
-    Examples
-    --------
-    >>> lookahead_value(10.0, 8.0)
-    2.0
-    """
-    return cost_by_rule_eur - cost_eur
-
-
-def lookahead_regret(cost_eur: float, cost_foreseen_eur: float) -> float:
-    """Give what better forecasts would have saved: cost less that with perfect foresight, EUR.
-
-    Examples
-    --------
-    >>> lookahead_regret(8.0, 7.5)
-    0.5
-    """
-    return cost_eur - cost_foreseen_eur
-
-
 def charge_recovery(revenue_eur: float, cost_eur: float) -> float | None:
     """Network charges collected over the network cost to recover."""
     return _ratio(revenue_eur, cost_eur)

@@ -253,7 +253,9 @@ class ResultsSink:
 
     def _bill_table(self, recorder: RecorderSimulator) -> Columns:
         bills = recorder.bills
-        parts = [part for part in layout.BILL_PARTS if _has_part(part, bills)]
+        asked = {"imbalance": recorder.layout.imbalance is not None}
+        asked["flexibility"] = bool(self._world.scenario.services)
+        parts = [part for part in layout.BILL_PARTS if asked.get(part, True)]
         total = sum(bills[part] for part in parts)
         reference = recorder.reference.bill_eur
         return {
@@ -318,11 +320,6 @@ class ResultsSink:
 def _is_kept(group: str, variable: str) -> bool:
     """Whether a variable is for the file, and not only for what is added up over the run."""
     return layout.SERIES[group].variable(variable) is not None
-
-
-def _has_part(part: str, bills: Mapping[str, Floats]) -> bool:
-    """Whether bills have a part: those that not every run knows are told where there are any."""
-    return part not in layout.OPTIONAL_BILL_PARTS or bool(np.any(bills.get(part, 0.0)))
 
 
 def _posting_level(source: Source | None) -> int:
