@@ -2,9 +2,9 @@
 
 ::
 
-    Households --power--> Storage --storage--> Market --schedule--> Grid --report--> Recorder
+    Households -forecast> Storage --storage--> Market --schedule--> Grid --report--> Recorder
         |                    |                  |  |                  |
-        +--------power-------|----------------->+  +<-----reclear-----+   (weak: same slot)
+        +---power, forecast--|----------------->+  +<-----reclear-----+   (weak: same slot)
                              +<---battery_kw----+  +<---correction----+   (from the slot before)
 
 The market and the grid form a group: within a slot the grid may ask the market to clear again.
