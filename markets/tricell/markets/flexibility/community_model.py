@@ -154,8 +154,8 @@ def watch(problem: JointProblem, members: CommunityMembers, limits: GridLimits) 
     """
     grid = problem.grid
     highest, lowest = members.extremes_kw(grid.n_node)
-    high_kw = grid.downstream_sum(highest + problem.constant_kw)
-    low_kw = grid.downstream_sum(lowest + problem.constant_kw)
+    high_kw = _held_flows(grid, highest + problem.constant_kw, limits)
+    low_kw = _held_flows(grid, lowest + problem.constant_kw, limits)
     reaches = (high_kw > CLOSE_TO_LIMIT * limits.flow_max_kw) | (
         low_kw < CLOSE_TO_LIMIT * limits.flow_min_kw
     )
@@ -176,6 +176,24 @@ def watch(problem: JointProblem, members: CommunityMembers, limits: GridLimits) 
         above_node=above_node,
         above_edge=above_edge,
     )
+
+
+def _held_flows(grid: LinearGrid, node_kw: Floats, limits: GridLimits) -> Floats:
+    """Flows of radial edges at given net powers, where each edge passes on no more than allowed.
+
+    A power that lines below already hold back loads no transformer above them, and a flow beyond a
+    limit is watched for its own sake: voltages need not be watched for it, too.
+    """
+    radial = np.flatnonzero(~grid.edge_meshed)
+    above_node, above_edge = _lowest_above(grid, radial)
+    below = np.flatnonzero(above_node >= 0)
+    flow = sum_by_key(above_node[below], node_kw[below], grid.n_edge)
+    size = grid.subtree_stop - grid.subtree_start
+    for edge in radial[np.argsort(size[radial], kind="stable")]:
+        flow[edge] = min(max(flow[edge], limits.flow_min_kw[edge]), limits.flow_max_kw[edge])
+        if above_edge[edge] >= 0:
+            flow[above_edge[edge]] += flow[edge]
+    return flow
 
 
 def _edge_to_node(grid: LinearGrid) -> Indices:

@@ -1,0 +1,206 @@
+"""Seconds per plan of a community's manager over a day of `district_flexible`, HiGHS beside ours.
+
+    python benchmarks/look_ahead_community.py [--scenario NAME] [--ways N]
+
+The run is a whole one: households, storage, market, grid and records. Every plan is timed in
+seconds of the processor, and within it what HiGHS takes for passing the program, its basis and
+solving it: all is one thread, so that other programs on the machine do not count. With `--ways N` the
+programs of every N-th plan are then solved again in other ways that HiGHS offers.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from time import perf_counter, process_time
+from typing import Any
+
+import highspy
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tricell.markets.compiled_program import BASIS_STATUS, HIGHS_OPTIONS
+from tricell.markets.flexibility.community_plan import CommunityPlanner
+from tricell.markets.flexibility.tanks import Plan
+from tricell.scenarios.co_simulation import start_co_simulation
+from tricell.scenarios.scenario_file import Override, load_scenario
+from tricell.scenarios.world import build_world
+from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+
+DUAL = {"solver": "simplex", "simplex_strategy": 1}
+WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
+    "dual simplex, basis moved on": (True, {**HIGHS_OPTIONS, **DUAL}),
+    "the same, costs perturbed": (
+        True,
+        {**HIGHS_OPTIONS, **DUAL, "dual_simplex_cost_perturbation_multiplier": 1.0},
+    ),
+    "primal simplex, basis moved on": (True, {**HIGHS_OPTIONS, "simplex_strategy": 4}),
+    "dual simplex from nothing": (False, {**HIGHS_OPTIONS, **DUAL}),
+    "dual simplex from nothing, presolve": (False, {**DUAL, "presolve": "on"}),
+    "interior point, crossover": (False, {"solver": "ipm", "presolve": "on"}),
+    "interior point alone": (
+        False,
+        {"solver": "ipm", "presolve": "on", "run_crossover": "off"},
+    ),
+}
+"""Whether each way begins from a basis, and its options."""
+
+
+class TimedHighs:
+    """Passes everything on to HiGHS and adds up what solving takes."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.seconds, self.iterations = 0.0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _timed(self, name: str, *arguments: Any) -> Any:
+        started = process_time()
+        answer = getattr(self._inner, name)(*arguments)
+        self.seconds += process_time() - started
+        return answer
+
+    def passModel(self, program: Any) -> Any:  # noqa: N802  # HiGHS's name
+        return self._timed("passModel", program)
+
+    def setBasis(self, basis: Any) -> Any:  # noqa: N802  # HiGHS's name
+        return self._timed("setBasis", basis)
+
+    def run(self) -> Any:
+        answer = self._timed("run")
+        self.iterations += int(self._inner.getInfo().simplex_iteration_count)
+        return answer
+
+
+@dataclass
+class Tape:
+    """What every plan took, and some of the programs."""
+
+    every: int
+    seconds: list[float] = field(default_factory=list)
+    highs_seconds: list[float] = field(default_factory=list)
+    iterations: list[int] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    programs: list[tuple[Any, Any]] = field(default_factory=list)
+    planner: CommunityPlanner | None = None
+
+
+def put_on_tape(tape: Tape) -> None:
+    """Time every plan that any community makes from now on."""
+    plan = CommunityPlanner.plan
+
+    def taped_plan(planner: CommunityPlanner, *arguments: Any, **named: Any) -> Plan:
+        program = planner.program
+        if not isinstance(program._highs, TimedHighs):
+            program._highs = TimedHighs(program._highs)
+            tape.planner = planner
+        highs = program._highs
+        before, pivots, basis = highs.seconds, highs.iterations, planner.memory()
+        started = process_time()
+        answer = plan(planner, *arguments, **named)
+        tape.seconds.append(process_time() - started)
+        tape.highs_seconds.append(highs.seconds - before)
+        tape.iterations.append(highs.iterations - pivots)
+        tape.costs.append(answer.cost_eur)
+        if tape.every and basis.size and (len(tape.seconds) - 1) % tape.every == 0:
+            tape.programs.append((highs.getLp(), basis[planner._later]))
+        return answer
+
+    setattr(CommunityPlanner, "plan", taped_plan)  # noqa: B010  # a tape, not a product
+
+
+def solve(lp: Any, status: Any, options: dict[str, Any]) -> tuple[float, float]:
+    """Return seconds and objective of one way."""
+    highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy ships no types
+    for option, value in {"output_flag": False, "threads": 1, **options}.items():
+        highs.setOptionValue(option, value)
+    started = process_time()
+    highs.passModel(lp)
+    if status is not None:
+        basis = highspy.HighsBasis()
+        states = [BASIS_STATUS[code] for code in status.tolist()]
+        basis.col_status, basis.row_status = states[: lp.num_col_], states[lp.num_col_ :]
+        basis.valid = True
+        highs.setBasis(basis)
+    highs.run()
+    return process_time() - started, float(highs.getInfo().objective_function_value)
+
+
+class Forgetful:
+    """Takes the place of the results file."""
+
+    def write(self, block: SlotBlock) -> None:
+        """Forget a block."""
+
+    def close(self, recorder: RecorderSimulator) -> None:
+        """Have nothing to close."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scenario", default="district_flexible")
+    parser.add_argument("--ways", type=int, default=0, metavar="N")
+    options = parser.parse_args()
+    wanted = ("time.days=1", "participants.strategy={kind: lookahead, manager: community}")
+    scenario = load_scenario(options.scenario, [Override.from_assignment(one) for one in wanted])
+    tape = Tape(options.ways)
+    put_on_tape(tape)
+    started = perf_counter()
+    world = build_world(scenario)
+    co_simulation = start_co_simulation(world, Forgetful())
+    built, started = perf_counter() - started, perf_counter()
+    co_simulation.run()
+    whole = perf_counter() - started
+    co_simulation.shut_down()
+    report(tape, built, whole)
+    if tape.programs:
+        compare(tape)
+
+
+def report(tape: Tape, built: float, whole: float) -> None:
+    """Print every plan, and the sums."""
+    assert tape.planner is not None
+    console, rows = Console(), Table("plan", "s", "HiGHS s", "ratio", "iterations", "EUR")
+    for k, (seconds, highs) in enumerate(zip(tape.seconds, tape.highs_seconds, strict=True)):
+        rows.add_row(
+            f"{k + 1}",
+            f"{seconds:.2f}",
+            f"{highs:.2f}",
+            f"{seconds / highs:.2f}",
+            f"{tape.iterations[k]}",
+            f"{tape.costs[k]:.2f}",
+        )
+    total, highs = sum(tape.seconds), sum(tape.highs_seconds)
+    rows.add_row("all", f"{total:.2f}", f"{highs:.2f}", f"{total / highs:.2f}", style="bold")
+    console.print(rows)
+    n_row, n_column = tape.planner.program.form.matrix.shape
+    members, watched = tape.planner.problem.members, tape.planner.problem.watched
+    console.print(
+        f"{len(members.tank_agent)} tanks of {len(members.owners)} owners over "
+        f"{len(tape.planner.steps)} steps: {n_column} columns, {n_row} rows; watched: "
+        f"{len(watched.limited)} flows and {len(watched.bounded_nodes)} voltages\n"
+        f"world and programs built in {built:.1f} s; the run took {whole:.1f} s, of which "
+        f"{total:.1f} s for plans"
+    )
+
+
+def compare(tape: Tape) -> None:
+    """Solve programs of the tape in all ways."""
+    table = Table("way", "mean s", "worst s", "largest difference of the optimum")
+    answers = {
+        name: np.array([solve(lp, basis if warm else None, way) for lp, basis in tape.programs])
+        for name, (warm, way) in WAYS.items()
+    }
+    best = next(iter(answers.values()))[:, 1]
+    for name, answer in answers.items():
+        seconds, objective = answer.T
+        gap = np.abs(objective - best) / np.maximum(np.abs(best), 1.0)
+        table.add_row(name, f"{seconds.mean():.2f}", f"{seconds.max():.2f}", f"{gap.max():.1e}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
