@@ -4,8 +4,8 @@
 
 The run is a whole one: households, storage, market, grid and records. Every plan is timed in
 seconds of the processor, and within it what HiGHS takes for passing the program, its basis and
-solving it: all is one thread, so that other programs on the machine do not count. With `--ways N` the
-programs of every N-th plan are then solved again in other ways that HiGHS offers.
+solving it. Other programs on the machine still count where they share its caches. With `--ways N`
+the programs of every N-th plan are then solved again in other ways that HiGHS offers.
 """
 
 from __future__ import annotations

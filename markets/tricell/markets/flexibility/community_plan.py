@@ -3,13 +3,13 @@
 The program is `community_model`, compiled once. A plan writes its numbers into it, takes the basis
 of the plan before, moved on by the time between two plans, and lets HiGHS's dual simplex finish.
 
-What solves it was chosen by measurement on `district` with 300 batteries, 150 vehicles and 100 heat
-pumps over 27 steps, without network limits (seconds, HiGHS 1.15.1): dual simplex with the basis moved
-on 0.1 to 0.2, the same with perturbed costs 0.15 to 0.3, primal simplex 0.3 to 0.8, dual simplex from
-nothing 0.7 to 1.2, interior point with or without crossover 3 to 5. Bounds on what owners buy and
-sell halve the iterations; Devex weights and an interior point do not pay. Each plan begins from a
-saved basis and nothing else, so that it has the same bits whenever it is repeated.
-`benchmarks/look_ahead_community.py` measures a whole day.
+What solves it was chosen by measurement on `district` with 300 batteries, 150 vehicles and 100
+heat pumps over 27 steps, without network limits (seconds, HiGHS 1.15.1): dual simplex with the
+basis moved on 0.1 to 0.2, the same with perturbed costs 0.15 to 0.3, primal simplex 0.3 to 0.8,
+dual simplex from nothing 0.7 to 1.2, interior point with or without crossover 3 to 5. Bounds on
+what owners buy and sell halve the iterations; Devex weights and an interior point do not pay. Each
+plan begins from a saved basis and nothing else, so that it has the same bits whenever it is
+repeated. `benchmarks/look_ahead_community.py` measures a whole day.
 
 No tank charges and discharges at once. A linear program may want that where energy is worth less
 than nothing: then the lesser of the two is forbidden to that tank in that step, and the program is
