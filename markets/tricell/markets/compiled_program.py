@@ -662,5 +662,6 @@ class CompiledProgram:
         new = np.flatnonzero(changed[5])
         if len(new):
             places = (self._coefficient_row[new], self._coefficient_column[new], coefficients[new])
+            change = self._highs.changeCoeff
             for row, column, value in zip(*(place.tolist() for place in places), strict=True):
-                self._highs.changeCoeff(row, column, value)
+                change(row, column, value)

@@ -46,7 +46,7 @@ Indices = NDArray[np.int64]
 MOVED_SHARE = 0.5
 NO_STATE = -1
 """In the memory of a planner, what stands for a program that has not been solved yet."""
-HOUSEHOLDS_AT_ONCE = 20
+HOUSEHOLDS_AT_ONCE = 30
 """Households in one linear program. More make a pivot dearer, fewer a call; see the benchmark."""
 
 
