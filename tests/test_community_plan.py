@@ -199,6 +199,20 @@ def test_own_charges_on_what_passes_a_meter_keep_energy_at_home() -> None:
     np.testing.assert_allclose(plan.stored_kwh[0], [3.0, 0.0], atol=KW)
 
 
+def test_nobody_imports_only_to_be_paid_for_exports() -> None:
+    # 0.20 for every exported kWh, and 0.01 for one from next door: with one meter it is not both.
+    model = planned_model("radial")
+    first, _ = low_voltage_nodes(model)
+    plan = planner(model, community([first[1]], [0], load_kw=2.0), hours(1)).plan(
+        tanks(hours(1), 1, start_kwh=1.0, worth=0.0),
+        column_powers([2.0]),
+        np.zeros((1, 1)),
+        prices(model, [RETAIL], [FEED_IN], export_charge=np.array([[-0.2]])),
+    )
+    assert plan.discharge_kw[0, 0] == pytest.approx(1.0)
+    assert plan.cost_eur == pytest.approx(RETAIL, abs=EUR)
+
+
 # --- limits of the network ---
 
 
@@ -495,7 +509,6 @@ def test_a_tank_of_somebody_who_takes_no_part_is_refused() -> None:
             r"load_kw has shape \(2, 1\); this community needs \(1, 1\)",
         ),
         ({"prices": {"feed_in": [0.5]}}, "area 0 would earn 0.21 EUR/kWh by importing and export"),
-        ({"prices": {"export_charge": np.array([[-0.2]])}}, "agent 0 would earn 0.19 EUR/kWh"),
     ],
 )
 def test_what_no_plan_can_be_made_of_is_refused(change: dict[str, Any], message: str) -> None:

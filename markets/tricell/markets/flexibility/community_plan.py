@@ -149,8 +149,8 @@ class CommunityPlanner:
         Raises
         ------
         MarketError
-            If shapes do not fit, if an area or an agent could earn by importing and exporting at
-            once, or if HiGHS finds no optimum.
+            If shapes do not fit, if an area could earn by importing and exporting at once, or if
+            HiGHS finds no optimum.
         """
         self._check(outlook, load_kw, generation_kw)
         self._set_tanks(outlook)
@@ -239,15 +239,16 @@ class CommunityPlanner:
         export_price = np.where(parent >= 0, 0.0, feed_in) - prices.exit
         bought = fee[:, problem.agent_area] + prices.import_charge
         sold = np.broadcast_to(prices.export_charge, bought.shape)
-        _refuse_gain("area", import_price - export_price, np.arange(len(parent)))
-        _refuse_gain("agent", (bought + sold)[:, owners], owners)
+        _refuse_gain(import_price - export_price)
         surplus = np.maximum(-net_kw, 0.0)
         charged, in_pool = (surplus * sold) @ self._sums.in_pool, surplus @ self._sums.in_pool
         refund = np.divide(charged, in_pool, out=np.zeros_like(charged), where=in_pool > 0.0)
         self._set("import_cost", hours * import_price)
         self._set("export_earns", hours * export_price)
         self._set("bought_cost", hours * bought[:, owners])
-        self._set("sold_cost", hours * sold[:, owners])
+        # An export that earns more than an import costs would be imported for: who has one meter
+        # cannot do both, so such a credit counts only as far as it pays for the import.
+        self._set("sold_cost", hours * np.maximum(sold, -bought)[:, owners])
         self._set("pool_refund", hours * refund)
         others = problem.members.others
         paid = bought * np.maximum(net_kw, 0.0) + sold * surplus
@@ -386,15 +387,15 @@ def _ones(group: Indices, size: int) -> sp.csr_matrix:
     return sp.csr_matrix((np.ones(len(member)), (member, group[member])), shape=(len(group), size))
 
 
-def _refuse_gain(what: str, loss: Floats, rows: Indices) -> None:
-    """Refuse prices at which someone would import and export without end."""
+def _refuse_gain(loss: Floats) -> None:
+    """Refuse prices at which an area would import and export without end."""
     wrong = (loss < SMALLEST_LOSS_EUR_PER_KWH).any(axis=0)
     if wrong.any():
-        place = int(np.argmax(wrong))
+        area = int(np.argmax(wrong))
         raise MarketError(
-            f"{what} {rows[place]} would earn {-loss[:, place].min():.6g} EUR/kWh by importing and "
-            "exporting at once, so that a plan would never end; allowed are prices at which that "
-            "costs something or nothing"
+            f"area {area} would earn {-loss[:, area].min():.6g} EUR/kWh by importing and exporting "
+            "at once, so that a plan would never end; allowed are fees, border charges and prices "
+            "at which that costs something or nothing"
         )
 
 
