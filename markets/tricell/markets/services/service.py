@@ -28,7 +28,7 @@ from tricell.markets.flexibility.flexibility_market import (
 )
 from tricell.markets.services.offers import Direction, FlexOffers, StoreBand, store_offers
 from tricell.markets.services.reserve import hold_reserve
-from tricell.markets.services.selection import Dispatch, buy_fairly, split_down
+from tricell.markets.services.selection import RESIDUE_KW, Dispatch, buy_fairly, split_down
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -251,7 +251,8 @@ def serve_slot(
         if service.kind is ServiceKind.RESERVE and service.is_open[slot]:
             held = reserve.held_kw[row]
             sold.need_kw[row] = service.power_kw
-            sold.unmet_kw[row] = max(service.power_kw - float(held.sum()), 0.0)
+            unmet = service.power_kw - float(held.sum())
+            sold.unmet_kw[row] = unmet if unmet > RESIDUE_KW else 0.0
             sold.sold_kw[row] = who.sum_by_owner(held)
     for row in _in_turn(services, slot):
         service = services[row]
@@ -333,8 +334,8 @@ class _Desk:
             paid[taken] = price[taken] if service.pricing == "pay_as_bid" else clearing
         set_point_kw[:] = split.area_kw
         set_point_kw[service.area] = 0.0  # It is the one that is asked.
-        unmet = max(request.need_kwh - float(accepted.sum()), 0.0)
-        return Purchase(accepted, paid, clearing, unmet)
+        unmet = request.need_kwh - float(accepted.sum())
+        return Purchase(accepted, paid, clearing, unmet if unmet > RESIDUE_KW * hours else 0.0)
 
     def _split(self, service: Service, need_kw: float, power_kw: Floats, price: Floats) -> Dispatch:
         who = self._who
