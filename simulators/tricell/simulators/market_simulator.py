@@ -373,7 +373,13 @@ class MarketSimulator(SlotSimulator[MarketSettings]):
         )
         fee = _of_slot(self._seen_fee, slot)
         retail = self._prices.retail[slot] - fee[self._areas.agent_area[self._who.battery_agent]]
-        return self._outsiders.act(power, storage, np.asarray(earns), retail)
+        return self._outsiders.act(
+            power,
+            storage,
+            feed_in=float(self._prices.feed_in[slot]),
+            feed_in_net=np.asarray(earns),
+            retail=retail,
+        )
 
     def _generation_offer(self, power: AgentPowerNow, rates: EnergyRates) -> Floats:
         """Return what each agent's plants ask for: their own price, and what feeding in costs.

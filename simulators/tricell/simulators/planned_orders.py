@@ -21,6 +21,9 @@ charges only where a stored kWh is worth what it costs, so that with a plan that
 the planned power is accepted. Where things come otherwise, prices decide. As the value of what can
 be given back counts as at least 0, nothing charges and gives back at once, at negative prices
 neither.
+
+Where a household plans that one of its stores fills another, what passes between them behind the
+meter is firm (`kept_inside`) and no order.
 """
 
 from __future__ import annotations
@@ -75,26 +78,59 @@ class OwnerTerms:
     export_charge: FloatArray
 
 
+def kept_inside(
+    plan: PlannedSlot, band: PowerBand, agent: IntArray, surplus_kw: FloatArray
+) -> FloatArray:
+    """Return what stores take from other stores of their owner, and from their owner's surplus.
+
+    Only for owners who plan to charge one store and to discharge another: what one meter takes and
+    gives at once is nobody else's affair.
+
+    Parameters
+    ----------
+    plan, band : for this slot.
+    agent : int64, shape (n_store,), owner of each store.
+    surplus_kw : own generation less firm load, kW, shape (n_agent,).
+
+    Returns
+    -------
+    float64, shape (n_store,)
+        Power beyond what each store must take anyway, kW.
+    """
+    must = np.maximum(band.lowest_kw, 0.0)
+    charge = np.clip(plan.charge_kw - must, 0.0, band.highest_kw - must)
+    discharge = np.clip(plan.discharge_kw, 0.0, np.maximum(-band.lowest_kw, 0.0))
+    given = np.bincount(agent, weights=discharge, minlength=len(surplus_kw))
+    left = np.where(given > 0.0, np.maximum(surplus_kw + given, 0.0), 0.0)
+    return shared_by_owner(agent, charge, left)
+
+
 def planned_orders(
-    plan: PlannedSlot, band: PowerBand, energy: EnergyPerPower, owner: OwnerTerms
+    plan: PlannedSlot,
+    band: PowerBand,
+    energy: EnergyPerPower,
+    owner: OwnerTerms,
+    must: FloatArray | None = None,
 ) -> BatteryOrders:
-    """Return the orders of all stores beyond what they must take.
+    """Return the orders of all stores beyond what they take anyway.
 
     Parameters
     ----------
     plan : for this slot.
-    band : what the slot allows; what a store must take is firm and no order.
+    band : what the slot allows.
     energy : what power does to the stores.
     owner : what the owners have and pay.
+    must : what each store takes anyway, kW; None for what the band says.
     """
-    must = np.maximum(band.lowest_kw, 0.0)
+    if must is None:
+        must = np.maximum(band.lowest_kw, 0.0)
     room, give = band.highest_kw - must, np.maximum(-band.lowest_kw, 0.0)
     charge = np.clip(plan.charge_kw - must, 0.0, room)
     discharge = np.clip(plan.discharge_kw, 0.0, give)
     charges = charge > PLANNED_AT_LEAST * np.maximum(room, 1e-9)
-    gives = ~charges & (discharge > PLANNED_AT_LEAST * np.maximum(give, 1e-9))
+    gives = ~charges & (must == 0.0) & (discharge > PLANNED_AT_LEAST * np.maximum(give, 1e-9))
     buys = np.where(charges, charge, np.where(gives, 0.0, room))
-    sells = np.where(gives, discharge, np.where(charges, 0.0, give))
+    sells = np.where(gives, discharge, np.where(charges | (must > 0.0), 0.0, give))
     own_charge = shared_by_owner(owner.agent, buys, owner.surplus_kw)
     own_discharge = shared_by_owner(owner.agent, sells, -owner.surplus_kw)
     upper = np.stack([own_charge, buys - own_charge, own_discharge, sells - own_discharge])

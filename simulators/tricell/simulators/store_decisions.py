@@ -26,7 +26,12 @@ from tricell.simulators.device_checks import PowerBand
 from tricell.simulators.fleet import EnergyPerPower, Fleet
 from tricell.simulators.look_ahead import RunPlan
 from tricell.simulators.owner_prices import OwnerPrices
-from tricell.simulators.planned_orders import OwnerTerms, PlannedSlot, planned_orders
+from tricell.simulators.planned_orders import (
+    OwnerTerms,
+    PlannedSlot,
+    kept_inside,
+    planned_orders,
+)
 from tricell.simulators.population import FloatArray, IntArray
 from tricell.simulators.strategies.shared_storage import shared_storage_orders
 
@@ -231,19 +236,22 @@ class ByPlan:
         fleets = self._stores.fleets
         band = _joined_bands([fleet.band(slot) for fleet in fleets])
         energy = _joined_energy([fleet.energy_per_power(slot) for fleet in fleets])
+        now = PlannedSlot(**{name: values[row] for name, values in self._planned.items()})
         must = np.maximum(band.lowest_kw, 0.0)
-        firm = np.bincount(self._agent, weights=must, minlength=len(surplus_kw))
+        must += kept_inside(now, band, self._agent, surplus_kw - self._of_agents(must, surplus_kw))
         terms = OwnerTerms(
             self._agent,
-            surplus_kw - firm,
+            surplus_kw - self._of_agents(must, surplus_kw),
             self._prices.fee_at(slot),
             self._prices.export_charge_at(slot),
         )
-        now = PlannedSlot(**{name: values[row] for name, values in self._planned.items()})
-        orders = planned_orders(now, band, energy, terms)
+        orders = planned_orders(now, band, energy, terms, must)
         if len(self._shared):
             orders = _with_columns(orders, self._orders_of_shared(slot), self._shared)
         return StoreDecision(must, orders)
+
+    def _of_agents(self, of_stores: FloatArray, like: FloatArray) -> FloatArray:
+        return np.asarray(np.bincount(self._agent, weights=of_stores, minlength=len(like)))
 
     def _orders_of_shared(self, slot: int) -> BatteryOrders:
         fleet = self._stores.batteries
