@@ -118,8 +118,8 @@ def forecast_errors(data: RunData) -> Part:
         [area, *(_shown(name, values[name].get(area)) for name in found)] for area in areas
     ]
     caption = (
-        "Errors of the forecast of net energy at the gate, of the area with all areas in it: what "
-        "members get wrong cancels in part, so an area errs less than its members."
+        "Errors of the forecast of net energy at the gate, of the area with all areas in it; what "
+        "members get wrong in opposite directions cancels."
         if set(found) & set(FORECAST_ERRORS)
         else "What differs from contracts, of the area with all areas in it."
     )
