@@ -18,7 +18,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tricell.errors import MarketError
 from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.flexibility.flexibility_market import (
     FlexibilityRequest,
@@ -356,24 +355,3 @@ class _Desk:
         called = who.sum_by_owner(taken.sum(axis=0)) > 0.0
         self._left[other] = self._left[other].of(~called[who.owner])
         self.move_kw = self.move_kw + int(way) * taken.sum(axis=0)
-
-
-def check_services(services: Sequence[Service]) -> None:
-    """Refuse services that nobody could tell apart or that ask nobody.
-
-    Raises
-    ------
-    MarketError
-        If two have the same name, or no store can serve one.
-    """
-    seen: set[str] = set()
-    for service in services:
-        if service.name in seen:
-            raise MarketError(f"two services are called {service.name!r}; names are unique")
-        seen.add(service.name)
-        if not (service.effect > 0.0).any():
-            raise MarketError(
-                f"service {service.name!r} asks nobody: no battery, vehicle or heat pump that "
-                "takes part in the markets stands where it asks. Choose another area, line or "
-                "trafo, or give households there something that stores energy."
-            )
