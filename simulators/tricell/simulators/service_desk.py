@@ -101,7 +101,8 @@ class ServiceDesk:
             slot,
             reserve,
             schedule.battery_kw,
-            schedule.clearing.net_import_kw,
+            # Those who do not trade load the connection of their area as well.
+            np.asarray(schedule.p_net_kw @ self._areas.within),
             who=run.who,
             hours=run.prices.hours,
         )

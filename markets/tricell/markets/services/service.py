@@ -235,7 +235,7 @@ def serve_slot(
     slot : its number.
     reserve : what is held, and the bands that are left.
     schedule_kw : power of each store by the markets, shape (stores,).
-    import_kw : net import of each area by the markets, shape (areas,).
+    import_kw : net import of each area without services, shape (areas,).
     who : owners of the stores.
     hours : length of a slot, h.
 
