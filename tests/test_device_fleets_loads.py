@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tricell.errors import DataError, SimulatorError
+from tricell.simulators.appliance_jobs import ApplianceJobs
 from tricell.simulators.inverter import (
     Inverters,
     ReactiveControl,
@@ -287,3 +289,19 @@ def test_negative_available_power_and_limits_are_refused_by_name() -> None:
         inverter_power(inverters, np.array([1.0, -1.0]), np.ones(2))
     with pytest.raises(DataError, match="'roof 0': limit_kw is -1"):
         inverter_power(inverters, np.ones(2), np.ones(2), -1.0)
+
+
+def test_appliances_of_one_home_are_rated_by_what_may_run_at_once() -> None:
+    together = jobs_of(3, agent=1, earliest_slot=[0, 3, 10], latest_end_slot=[4, 10, 14])
+    one_by_one = jobs_of(3, agent=1, earliest_slot=[0, 4, 10], latest_end_slot=[4, 10, 14])
+    names = ("Ann", "Bob")
+    np.testing.assert_array_equal(ApplianceJobs(together, names).charge_kw, [4.0])
+    np.testing.assert_array_equal(ApplianceJobs(one_by_one, names).charge_kw, [2.0])
+
+
+@given(some_jobs())
+def test_appliances_never_draw_more_than_they_are_rated(loads: ShiftableLoads) -> None:
+    loads = replace(loads, agent=loads.agent // 3)
+    fleet = ApplianceJobs(loads, tuple(f"home {row}" for row in range(8)))
+    for slot in range(int(loads.latest_end_slot.max())):
+        assert (fleet.run(slot, None) <= fleet.charge_kw + 1e-9).all()

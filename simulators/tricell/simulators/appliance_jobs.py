@@ -9,7 +9,7 @@ import numpy as np
 
 from tricell.simulators import shiftable_loads as jobs_of
 from tricell.simulators.fleet import DeviceState
-from tricell.simulators.population import FloatArray
+from tricell.simulators.population import FloatArray, IntArray
 
 
 class ApplianceJobs:
@@ -27,6 +27,7 @@ class ApplianceJobs:
     ----------
     names : of the devices, one for each owner of jobs.
     agent : int64, shape (n_device,), owner of each device.
+    charge_kw : float64, shape (n_device,), most that one owner's jobs may draw at once.
     power_kw : float64, shape (n_device,), what runs in this slot.
     """
 
@@ -37,9 +38,7 @@ class ApplianceJobs:
         self._start = jobs_of.none_started(loads)
         self.agent, self._device = np.unique(loads.agent, return_inverse=True)
         self.names = tuple(f"appliances of {owner_names[row]}" for row in self.agent)
-        peak = loads.profile_kw.max(axis=1, initial=0.0)
-        self.charge_kw = np.zeros(len(self.agent))
-        np.maximum.at(self.charge_kw, self._device, peak)
+        self.charge_kw = _most_at_once(loads, self._device, len(self.agent))
         self.discharge_kw = self.capacity_kwh = np.zeros(len(self.agent))
         self.power_kw = np.zeros(len(self.agent))
         self._missed = np.zeros(len(self.agent))
@@ -78,3 +77,15 @@ class ApplianceJobs:
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on within a slot."""
         self._start = memory["start"]
+
+
+def _most_at_once(loads: jobs_of.ShiftableLoads, device: IntArray, count: int) -> FloatArray:
+    """Return the largest sum of peaks of each device's jobs that may run in one slot, kW."""
+    peak_kw = loads.profile_kw.max(axis=1, initial=0.0)
+    step_kw = np.concatenate([peak_kw, -peak_kw])
+    slot = np.concatenate([loads.earliest_slot, loads.latest_end_slot])
+    of = np.concatenate([device, device])
+    order = np.lexsort((step_kw, slot, of))  # in one slot, what ends before what may begin
+    most = np.zeros(count)
+    np.maximum.at(most, of[order], np.cumsum(step_kw[order]))
+    return np.asarray(np.round(most, 9))  # sums that go up and down end in residues
