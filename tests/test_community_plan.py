@@ -517,7 +517,11 @@ def test_what_no_plan_can_be_made_of_is_refused(change: dict[str, Any], message:
     plans = planner(model, community([first[1]], [0]), hours(1))
     asked = {"retail": [RETAIL], "feed_in": [FEED_IN]} | change.pop("prices", {})
     zero = np.zeros((1, 1))
-    given = {"load_kw": zero, "generation_kw": zero, "prices": prices(model, **asked)} | change
+    given: dict[str, Any] = {
+        "load_kw": zero,
+        "generation_kw": zero,
+        "prices": prices(model, **asked),
+    } | change
     with pytest.raises(MarketError, match=message):
         plans.plan(tanks(hours(1), 1), **given)
 

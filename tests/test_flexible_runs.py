@@ -15,7 +15,8 @@ from tricell.scenarios.co_simulation import start_co_simulation
 from tricell.scenarios.look_ahead_value import run_cost_eur
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.world import World, build_world
-from tricell.simulators.recorder_simulator import DeviceTotals, RecorderSimulator, SlotBlock
+from tricell.simulators.device_list import DeviceTotals
+from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
 
 Floats = NDArray[np.float64]
 
@@ -62,7 +63,7 @@ class Done:
     cost_eur: float
 
     def of_kind(self, kind: str) -> NDArray[np.bool_]:
-        return np.array(self.world.devices.kind) == kind
+        return np.array([each == kind for each in self.world.devices.kind], np.bool_)
 
     def device(self, name: str, kind: str) -> Floats:
         return self.series["device"][name][:, self.of_kind(kind)]

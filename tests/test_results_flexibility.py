@@ -7,6 +7,7 @@ its hours and rates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from shutil import copyfile
 
@@ -14,6 +15,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.console import Console
 from tests.flexible_results import (
     CAPACITY_KWH,
     EFFICIENCY,
@@ -44,6 +46,7 @@ from tricell.results.report.figures_devices import (
 from tricell.results.report.page import run_page
 from tricell.results.report.run_data import RunData
 from tricell.results.run_summary import summary_of
+from tricell.results.summary import print_summary, summarise
 from tricell.results.validation import validate
 from tricell.results.writer import ResultsWriter, RunHeader
 
@@ -379,3 +382,25 @@ def test_a_run_that_goes_on_has_a_page_of_its_devices(path: Path, tmp_path: Path
     parts = [part.key for section in page.sections for part in section.parts]
     assert {"device_power", "storage_levels", "device_table", "imbalance"} <= set(parts)
     assert "misses" not in parts
+
+
+def test_the_printed_summary_tells_of_devices_forecasts_and_services(path: Path) -> None:
+    summary = summarise(path)
+    with open_results(path) as results:
+        table, figures = results.table("device"), results.kpis[layout.RUN_SCOPE]
+    vehicles = table[table["kind"] == "vehicle"]
+    told = next(each for each in summary.flexibility.devices if each.kind == "vehicle")
+    assert told.count == len(vehicles)
+    assert told.departures == vehicles["departures"].sum()
+    assert told.short_departures == vehicles["short_departures"].sum() > 0
+    console = Console(width=80, record=True, file=StringIO())
+    print_summary(summary, console)
+    text = console.export_text()
+    for words in (
+        "Devices",
+        "heat store",
+        f"{figures['forecast_wape']:.1%} of all energy (WAPE)",
+        "kWh delivered",
+    ):
+        assert words in text
+    assert max(len(line) for line in text.splitlines() if str(path) not in line) <= 80

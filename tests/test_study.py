@@ -158,6 +158,7 @@ def test_what_the_study_sets_and_the_charges_of_a_design_are_in_its_scenario(
         ("reference: vol", "revenue: {cell: 0}\nreference: vol", 9, "allowed revenue of all"),
         ("reference: vol", "cost: {peak: 0.5}\nreference: vol", 9, "add up to 0.8"),
         ("scenario: village", "scenarios: village", 2, "`scenarios` is not a field of a study"),
+        ("time.days: 0.25", "forecasts.kind: persistence", 2, "the scenario has `forecasts`"),
     ],
 )
 def test_faults_name_file_line_and_field(

@@ -7,7 +7,7 @@ the small tables; never a whole series of agents or buses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,56 @@ class BillSummary:
 
 
 @dataclass(frozen=True)
+class DeviceSummary:
+    """What all devices of a kind did over the run.
+
+    Attributes
+    ----------
+    kind : such as vehicle.
+    count : how many there are.
+    energy_kwh : drawn less given back.
+    unmet_kwh : needs that were not met.
+    departures, short_departures : of vehicles, all and those that lacked energy; 0 for others.
+    """
+
+    kind: str
+    count: int
+    energy_kwh: float
+    unmet_kwh: float
+    departures: int
+    short_departures: int
+
+
+@dataclass(frozen=True)
+class FlexibilitySummary:
+    """Devices, plans, forecasts and services of a run; figures are None where there are none.
+
+    Attributes
+    ----------
+    devices : of every kind.
+    lookahead_value_eur, lookahead_regret_eur : what looking ahead saved, and forecasts lost.
+    forecast_wape : error of the forecasts of all power.
+    imbalance_kwh, imbalance_eur : what meters told beside contracts, and what that cost.
+    asked_kwh, delivered_kwh, services_eur : of services.
+    """
+
+    devices: tuple[DeviceSummary, ...]
+    lookahead_value_eur: float | None
+    lookahead_regret_eur: float | None
+    forecast_wape: float | None
+    imbalance_kwh: float | None
+    imbalance_eur: float | None
+    asked_kwh: float | None
+    delivered_kwh: float | None
+    services_eur: float | None
+
+    def __bool__(self) -> bool:
+        return bool(self.devices) or any(
+            getattr(self, each.name) is not None for each in fields(self) if each.name != "devices"
+        )
+
+
+@dataclass(frozen=True)
 class ChargeSummary:
     """What all agents pay for one network charge over the run."""
 
@@ -157,6 +207,7 @@ class RunSummary:
     market: MarketSummary | None
     grid: GridSummary | None
     bills: BillSummary | None
+    flexibility: FlexibilitySummary
     charges: tuple[ChargeSummary, ...]
     timings: tuple[TimingSummary, ...]
     warnings: tuple[WarningSummary, ...]
@@ -193,6 +244,7 @@ def summary_of(results: Results) -> RunSummary:
         market=_market(results),
         grid=_grid(results, int(attributes["time_step_s"]) / 3600.0),
         bills=_bills(results),
+        flexibility=_flexibility(results),
         charges=_charges(results),
         timings=_timings(results, len(times)),
         warnings=_warnings(results),
@@ -371,6 +423,40 @@ def _bills(results: Results) -> BillSummary | None:
         worst_saving_eur=float(worst["saving"]),
         stored_kwh=_figure(results, "stored_energy_end"),
         stored_no_trading_kwh=_figure(results, "stored_energy_end_no_trading"),
+    )
+
+
+def _flexibility(results: Results) -> FlexibilitySummary:
+    return FlexibilitySummary(
+        devices=_devices(results),
+        lookahead_value_eur=_figure(results, "lookahead_value"),
+        lookahead_regret_eur=_figure(results, "lookahead_regret"),
+        forecast_wape=_figure(results, "forecast_wape"),
+        imbalance_kwh=_figure(results, "imbalance_energy"),
+        imbalance_eur=_figure(results, "imbalance_cost"),
+        asked_kwh=_figure(results, "flexibility_asked"),
+        delivered_kwh=_figure(results, "flexibility_delivered"),
+        services_eur=_figure(results, "flexibility_cost"),
+    )
+
+
+def _devices(results: Results) -> tuple[DeviceSummary, ...]:
+    if "device" not in results.tables:
+        return ()
+    table = results.table("device")
+    columns = ["energy", "unmet", "departures", "short_departures"]
+    if not set(columns) <= set(table.columns):
+        return ()
+    return tuple(
+        DeviceSummary(
+            str(kind),
+            len(rows),
+            float(rows["energy"].sum()),
+            float(rows["unmet"].sum()),
+            int(rows["departures"].sum()),
+            int(rows["short_departures"].sum()),
+        )
+        for kind, rows in table.groupby("kind", sort=False)
     )
 
 

@@ -20,7 +20,9 @@ from tricell.results.run_summary import (
     SILENT_KWH,
     BillSummary,
     ChargeSummary,
+    DeviceSummary,
     Extreme,
+    FlexibilitySummary,
     GridSummary,
     LevelSummary,
     MarketSummary,
@@ -48,6 +50,10 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         _print_section(console, "Grid", _grid_table(summary.grid, summary.slots))
     if summary.bills is not None:
         _print_section(console, "Bills against no trading", _bill_table(summary.bills))
+    if summary.flexibility.devices:
+        _print_section(console, "Devices", _device_table(summary.flexibility.devices))
+    if facts := _flexibility_facts(summary.flexibility):
+        _print_section(console, "Flexibility over time", facts)
     if summary.charges:
         _print_section(console, "Network charges", _charge_table(summary.charges))
     if summary.timings:
@@ -205,6 +211,43 @@ def _gap(grid: GridSummary) -> str:
     if grid.ac_gap_percent is not None:
         gaps.append(f"loading within {grid.ac_gap_percent:.2f} %")
     return ", ".join(gaps) or UNKNOWN
+
+
+def _device_table(devices: Sequence[DeviceSummary]) -> Table:
+    table = _table("kind", "devices", "energy\nkWh", "unmet\nkWh", "departures", "of them short")
+    for each in devices:
+        unmet = each.unmet_kwh if each.unmet_kwh > SILENT_KWH else 0.0
+        vehicles = each.departures > 0
+        short = Text(f"{each.short_departures:,}", style=_if_any(each.short_departures, BAD))
+        table.add_row(
+            each.kind.replace("_", " "),
+            f"{each.count:,}",
+            _energy(each.energy_kwh),
+            Text(_energy(unmet), style=_if_any(unmet, BAD)),
+            f"{each.departures:,}" if vehicles else "",
+            short if vehicles else "",
+        )
+    return table
+
+
+def _flexibility_facts(found: FlexibilitySummary) -> Table | None:
+    """Tell what plans, forecasts and services came to; None where a run has none of them."""
+    table = _facts()
+    value, regret = found.lookahead_value_eur, found.lookahead_regret_eur
+    if value is not None:
+        table.add_row("looking ahead", f"saved {_euros(value)} against rules")
+    if regret is not None:
+        table.add_row("perfect forecasts", f"would save {_euros(regret)} more")
+    if found.forecast_wape is not None:
+        table.add_row("forecast error", f"{found.forecast_wape:.1%} of all energy (WAPE)")
+    if found.imbalance_kwh is not None and found.imbalance_eur is not None:
+        energy, cost = _energy(found.imbalance_kwh), _euros(found.imbalance_eur)
+        table.add_row("imbalance", f"{energy} kWh beside contracts, which agents pay {cost} for")
+    if found.asked_kwh is not None and found.delivered_kwh is not None:
+        delivered = f"{_energy(found.delivered_kwh)} of {_energy(found.asked_kwh)} kWh delivered"
+        paid = "" if found.services_eur is None else f" for {_euros(found.services_eur)}"
+        table.add_row("services", delivered + paid)
+    return table if table.row_count else None
 
 
 def _bill_table(bills: BillSummary) -> Table:

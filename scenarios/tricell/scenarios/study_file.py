@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tricell.errors import ScenarioError
 from tricell.scenarios.faults import Fault, ScenarioFaultsError, did_you_mean
+from tricell.scenarios.forecasts import has_errors
 from tricell.scenarios.scenario_file import (
     dumped,
     overlaid,
@@ -127,6 +128,7 @@ def _with_scenarios(study: Study, tree: Node, name: str) -> LoadedStudy:
         scenario, design_faults = scenario_of(design_tree, [*design_faults, *more])
         faults += design_faults
         if scenario is not None:
+            faults += _money_beside_contracts(scenario, tree)
             designs.append(scenario)
     if faults:
         raise ScenarioFaultsError(name, list(dict.fromkeys(faults)))
@@ -141,6 +143,30 @@ def _with_fields(tree: Node, fields: Node | None) -> tuple[Node, list[Fault]]:
         tree, more = overlaid(tree, field, value)
         faults += more
     return tree, faults
+
+
+def _money_beside_contracts(scenario: Scenario, tree: Node) -> list[Fault]:
+    """Find what is settled beside contracts: a study bills on what meters tell and contracts say.
+
+    Imbalance and services would be billed twice, or not at all.
+    """
+    node = tree.child("scenario")
+    assert node is not None
+    asked = {
+        "forecasts": has_errors(scenario.forecasts),
+        "services": bool(scenario.services),
+    }
+    return [
+        node.place.fault(
+            f"the scenario has `{section}`, whose payments a study of charges does not bill",
+            field="scenario",
+            value=str(node.value),
+            allowed="perfect forecasts" if section == "forecasts" else "no services",
+            suggestion=f"leave `{section}` out, and compare single runs of it with tricell compare",
+        )
+        for section, is_asked in asked.items()
+        if is_asked
+    ]
 
 
 def _odd_lengths(study: Study, base: Scenario, tree: Node) -> list[Fault]:

@@ -74,7 +74,7 @@ class PlanSteps:
     @cached_property
     def hours(self) -> Floats:
         """Length of every step, h, shape (H,)."""
-        return self.slots * self.slot_hours
+        return np.asarray(self.slots * self.slot_hours, np.float64)
 
     @cached_property
     def first(self) -> Indices:
