@@ -13,11 +13,11 @@ from tricell.errors import PowerFlowError
 from tricell.results.reader import open_results
 from tricell.results.summary import print_summary, summarise
 from tricell.results.validation import validate
+from tricell.scenarios.prices_of_owners import owner_prices
 from tricell.scenarios.runner import run_scenario
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.shipped import shipped_names
-from tricell.scenarios.prices_of_owners import owner_prices
 from tricell.scenarios.world import build_world
 
 NETWORK = """
