@@ -2,8 +2,8 @@
 
 ``python docs/make_pictures.py`` runs the shipped scenario `district` and writes
 ``docs/images/district.png``, figures of ``tricell plot`` and views of the report of the run. Then
-it carries out the study of ``docs/study.md`` over four days and writes figures of its report. It
-needs the packages of ``pip install -e ".[dev,docs]"`` and Chromium.
+it carries out the study of ``docs/study.md`` over four days and writes figures of its report, and runs
+the scenario of ``docs/flexibility.md`` by every strategy for ``docs/images/flexibility.png``. It the packages of ``pip install -e ".[dev,docs]"`` and Chromium.
 """
 
 from __future__ import annotations
@@ -27,12 +27,26 @@ from tricell.results.reader import Results, open_results
 from tricell.results.report import write_report as write_run_report
 from tricell.results.study_report import write_report
 from tricell.scenarios.runner import run_scenario
-from tricell.scenarios.scenario_file import load_scenario
+from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.study_engine import run_study
 from tricell.scenarios.study_file import load_study
 
 DOCS = Path(__file__).parent
 IMAGES = DOCS / "images"
+FILE_BLOCK = re.compile(r'^```yaml title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+STRATEGIES = {
+    "rule": "rule",
+    "price_band": "price_band",
+    "lookahead, household": "{kind: lookahead, manager: household}",
+    "lookahead, community": "{kind: lookahead, manager: community}",
+}
+STRATEGY_COLOURS = ("#8c8c8c", "#c2557a", "#e6862c", "#2c7fb8")
+DEVICE_KINDS = {
+    "vehicle": "vehicles",
+    "heat_store": "heat pumps with stores",
+    "appliance": "appliances",
+    "shared_battery": "shared batteries",
+}
 STUDY_BLOCK = re.compile(r'^```yaml title="[^"]+"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 STUDY_PERIOD = {"time.start: ": "2016-02-27T00:00Z", "time.days: ": "4"}
 STUDY_FIGURES = {
@@ -69,7 +83,48 @@ def main() -> None:
     """Write all pictures."""
     IMAGES.mkdir(exist_ok=True)
     picture_of_district()
+    picture_of_strategies()
     pictures_of_study()
+
+
+def picture_of_strategies() -> None:
+    """Run the scenario of the guide to devices by every strategy and draw what each does."""
+    guide = (DOCS / "flexibility.md").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, text in FILE_BLOCK.findall(guide):
+            (folder / file).write_text(text, encoding="utf-8")
+        runs = {}
+        for strategy, value in STRATEGIES.items():
+            override = Override.from_assignment(f"participants.strategy={value}")
+            scenario = load_scenario(str(folder / "street.yaml"), [override])
+            runs[strategy] = run_scenario(scenario, folder / f"{len(runs)}.h5").output
+        figure = draw_strategies(runs)
+    figure.savefig(IMAGES / "flexibility.png", dpi=110)
+
+
+def draw_strategies(runs: dict[str, Path]) -> plt.Figure:
+    """Return what crosses the border by each strategy, and what devices draw by the last one."""
+    mpl.rcParams |= {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
+    figure, (border, devices) = plt.subplots(2, 1, figsize=(9.0, 5.6), layout="constrained")
+    for (strategy, file), colour in zip(runs.items(), STRATEGY_COLOURS, strict=True):
+        with open_results(file) as results:
+            imported = results.frame("cell", "p_import").sum(axis=1)
+        border.step(imported.index, imported, where="post", color=colour, label=strategy)
+    border.set_title("What both streets together take from outside, kW", loc="left")
+    with open_results(file) as results:
+        power, kinds = results.frame("device", "p"), results.table("device").set_index("device")
+    for (kind, label), colour in zip(DEVICE_KINDS.items(), MICROGRID_COLOURS, strict=False):
+        drawn = power[kinds.index[kinds["kind"] == kind]].sum(axis=1)
+        devices.step(drawn.index, drawn, where="post", color=colour, label=label)
+    devices.set_title(f"What devices draw with {strategy}, kW", loc="left")
+    for axes in (border, devices):
+        axes.axhline(0.0, color="#cccccc", linewidth=0.8, zorder=0)
+        axes.legend(frameon=False, fontsize=8.5, ncols=4, loc="upper center")
+        axes.set_ylim(top=1.25 * axes.get_ylim()[1])
+        axes.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
+        axes.margins(x=0)
+    return figure
 
 
 def picture_of_district() -> None:
