@@ -21,7 +21,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -290,7 +290,9 @@ def private_copy(net: pp.pandapowerNet) -> pp.pandapowerNet:
     Profiles, old results and the internal model of an earlier power flow are not copied: they
     are what makes a deep copy of a SimBench network slow.
     """
-    copied = pp.create_empty_network(name=str(net.name), f_hz=net.f_hz, sn_mva=net.sn_mva)
+    copied = copy.deepcopy(_empty_network())
+    for key in ("name", "f_hz", "sn_mva"):
+        copied[key] = net[key]
     for key, value in net.items():
         if isinstance(value, pd.DataFrame) and not key.startswith(("_", "res_")):
             copied[key] = value.copy()
@@ -298,6 +300,12 @@ def private_copy(net: pp.pandapowerNet) -> pp.pandapowerNet:
             copied[key] = copy.deepcopy(value)
     activate_tap_changers(copied)
     return copied
+
+
+@cache
+def _empty_network() -> pp.pandapowerNet:
+    """Build a network to copy: that takes 0.2 s, a copy 0.01 s."""
+    return pp.create_empty_network()
 
 
 def column_or(table: pd.DataFrame, name: str, default: float) -> FloatArray:
