@@ -34,7 +34,8 @@ from tricell.scenarios.results_sink import ResultsSink, entity_tables
 from tricell.scenarios.runner import run_header
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.world import World, build_world
-from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+from tricell.simulators.recorder_simulator import RecorderSimulator
+from tricell.simulators.slot_block import SlotBlock
 
 Floats = NDArray[np.float64]
 

@@ -26,7 +26,8 @@ from tricell.markets.flexibility.tanks import Plan
 from tricell.scenarios.co_simulation import start_co_simulation
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.world import build_world
-from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+from tricell.simulators.recorder_simulator import RecorderSimulator
+from tricell.simulators.slot_block import SlotBlock
 
 DUAL = {"solver": "simplex", "simplex_strategy": 1}
 WAYS: dict[str, tuple[bool, dict[str, Any]]] = {

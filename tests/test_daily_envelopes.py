@@ -366,7 +366,7 @@ def test_rules_differ_in_whom_they_hold_back_and_by_how_much(runs: dict[str, Run
     below_capacity = feed_in < day.export_capacity_kw - 1e-9
     for slot in range(len(feed_in)):
         np.testing.assert_allclose(np.ptp(feed_in[slot][below_capacity[slot]]), 0.0, atol=1e-9)
-    curtailed = {name: one.done.recorder.curtailed_kwh.sum() for name, one in runs.items()}
+    curtailed = {name: one.done.recorder.totals.curtailed_kwh.sum() for name, one in runs.items()}
     assert curtailed["max_total"] < curtailed["proportional"] < curtailed["equal"]
     assert curtailed["slot"] < curtailed["max_total"]
 

@@ -16,7 +16,8 @@ from tricell.scenarios.look_ahead_value import run_cost_eur
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.world import World, build_world
 from tricell.simulators.device_list import DeviceTotals
-from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+from tricell.simulators.recorder_simulator import RecorderSimulator
+from tricell.simulators.slot_block import SlotBlock
 
 Floats = NDArray[np.float64]
 
@@ -79,14 +80,15 @@ def run(*assignments: str) -> Done:
     co_simulation.run()
     recorder = co_simulation.recorder
     recorder.flush()
+    totals = recorder.totals
     cost = run_cost_eur(world, co_simulation)
     co_simulation.shut_down()
     series = {
         group: {name: np.concatenate(parts) for name, parts in columns.items()}
         for group, columns in sink.series.items()
     }
-    assert recorder.devices is not None
-    return Done(world, series, recorder.devices, recorder.bills, cost)
+    assert totals.devices is not None
+    return Done(world, series, totals.devices, totals.bills, cost)
 
 
 RUNS = {

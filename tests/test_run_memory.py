@@ -15,7 +15,9 @@ from tricell.scenarios.co_simulation import start_co_simulation
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.world import build_world
-from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+from tricell.simulators.recorder_simulator import RecorderSimulator
+from tricell.simulators.run_totals import RunTotals
+from tricell.simulators.slot_block import SlotBlock
 from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK
 
 Memory = Mapping[str, Any]
@@ -122,11 +124,11 @@ def test_a_run_goes_on_from_any_block_with_the_same_bits(design: str) -> None:
                 for name, values in columns.items():
                     expected = whole.sink.blocks[block][group][name]
                     assert values.tobytes() == expected.tobytes(), (first_slot, group, name)
-        assert_same_end(rest.recorder, whole.recorder)
+        assert_same_end(rest.recorder.totals, whole.recorder.totals)
 
 
-def assert_same_end(resumed: RecorderSimulator, whole: RecorderSimulator) -> None:
-    read: Mapping[str, Callable[[RecorderSimulator], NDArray[Any]]] = {
+def assert_same_end(resumed: RunTotals, whole: RunTotals) -> None:
+    read: Mapping[str, Callable[[RunTotals], NDArray[Any]]] = {
         "bills": lambda end: np.array([end.bills[name] for name in sorted(end.bills)]),
         "receipts": lambda end: np.array([(each.kwh, each.eur) for each in end.receipts.all]),
         "curtailed": lambda end: end.curtailed_kwh,

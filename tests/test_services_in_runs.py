@@ -22,7 +22,8 @@ from tricell.scenarios.preview import preview
 from tricell.scenarios.scenario_file import Override, load_scenario
 from tricell.scenarios.world import World, build_world
 from tricell.simulators.battery import power_bounds
-from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+from tricell.simulators.recorder_simulator import RecorderSimulator
+from tricell.simulators.slot_block import SlotBlock
 
 KW = 1e-6
 KWH = 1e-6
@@ -115,7 +116,7 @@ def with_services(*services: str, more: tuple[str, ...] = ()) -> Done:
 def test_without_services_nothing_is_asked_and_nothing_is_earned() -> None:
     done = run(*EVENING)
     assert not done.kept.services
-    assert not done.recorder.bills["flexibility"].any()
+    assert not done.recorder.totals.bills["flexibility"].any()
 
 
 def test_what_is_called_behind_a_transformer_relieves_it_in_the_ac_power_flow() -> None:
@@ -166,12 +167,12 @@ def test_what_services_cost_is_what_participants_earn_and_who_asked_pays() -> No
                 paid[posting.payer] += float(posting.amount_eur.sum())
     assert paid[Party.DSO] == pytest.approx(done.sold("dso_request")["cost"].sum())
     assert paid[Party.TSO] == pytest.approx(done.sold("tso_request")["cost"].sum())
-    earned = -done.recorder.bills["flexibility"]
+    earned = -done.recorder.totals.bills["flexibility"]
     assert earned.sum() == pytest.approx(paid[Party.DSO] + paid[Party.TSO])
     assert (earned > -1e-12).all()
     held = done.sold("tso_request")
     assert (held["cost"] > 0.01 * held["accepted"]).all()
-    assert not done.recorder.bills["imbalance"].any()
+    assert not done.recorder.totals.bills["imbalance"].any()
 
 
 def test_reserve_stays_in_the_batteries_and_is_paid_for_being_there() -> None:
@@ -226,8 +227,8 @@ def test_delivery_is_measured_against_like_days_and_a_run_goes_on_with_the_same_
     assert row["unmet"] == pytest.approx(row["need"] - row["delivered"])
     again = carried_out(scenario, done.saved[96], 96)
     assert again.rows.to_dict("records") == [row]
-    for name, bill in done.recorder.bills.items():
-        assert again.recorder.bills[name].tobytes() == bill.tobytes(), name
+    for name, bill in done.recorder.totals.bills.items():
+        assert again.recorder.totals.bills[name].tobytes() == bill.tobytes(), name
     for group, columns in again.kept.series[-1].items():
         for name, values in columns.items():
             assert values.tobytes() == done.kept.series[-1][group][name].tobytes(), (group, name)
@@ -246,8 +247,8 @@ def test_vehicles_and_batteries_serve_where_levels_clear_apart_and_forecasts_err
     rows = done.sold("dso_request")
     batteries = done.world.population.batteries
     assert (rows["accepted"] > 0.0).all()
-    assert done.recorder.bills["imbalance"].any()
-    owners = np.flatnonzero(done.recorder.bills["flexibility"])
+    assert done.recorder.totals.bills["imbalance"].any()
+    owners = np.flatnonzero(done.recorder.totals.bills["flexibility"])
     assert np.setdiff1d(owners, batteries.agent).size > 0
 
 

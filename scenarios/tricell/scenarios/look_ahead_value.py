@@ -18,7 +18,9 @@ from tricell.scenarios.forecasts import PerfectForecasts, has_errors
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.strategy import LookAheadStrategy, RuleStrategy
 from tricell.scenarios.world import World, build_world
-from tricell.simulators.recorder_simulator import BILL_PARTS, RecorderSimulator, SlotBlock
+from tricell.simulators.recorder_simulator import RecorderSimulator
+from tricell.simulators.run_totals import BILL_PARTS
+from tricell.simulators.slot_block import SlotBlock
 from tricell.simulators.storage_simulator import StorageSimulator
 
 OnSlot = Callable[[int], None]
@@ -74,7 +76,7 @@ def run_cost_eur(world: World, done: CoSimulation) -> float:
     """Return the cost of a run after its last slot, EUR; see the module."""
     recorder, storage = done.recorder, done.simulators["storage"]
     assert isinstance(storage, StorageSimulator)
-    bills = sum(float(np.sum(recorder.bills[part])) for part in BILL_PARTS)
+    bills = sum(float(np.sum(recorder.totals.bills[part])) for part in BILL_PARTS)
     last = world.scenario.time.slots - 1
     prices, worth = world.prices, 0.0
     retail, feed_in = float(prices.retail.mean()), float(prices.feed_in.mean())

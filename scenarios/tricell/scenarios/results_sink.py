@@ -19,14 +19,14 @@ from tricell.results import layout
 from tricell.results.key_figures import Figure, kpi_table
 from tricell.results.reader import open_results
 from tricell.results.writer import ResultsWriter
+from tricell.scenarios.forecasts import has_errors
 from tricell.scenarios.world import World
+from tricell.simulators.breaches import Breaches
 from tricell.simulators.device_list import DeviceTotals
 from tricell.simulators.population import AgentKind, DeviceKind
-from tricell.simulators.recorder_simulator import (
-    Breaches,
-    RecorderSimulator,
-    SlotBlock,
-)
+from tricell.simulators.recorder_simulator import RecorderSimulator
+from tricell.simulators.run_totals import RunTotals
+from tricell.simulators.slot_block import SlotBlock
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Any]
@@ -117,22 +117,22 @@ class ResultsSink:
         if recorder.slots_done == 0:
             self.path = self.writer.finish("failed")
             return
-        last = self._times(np.array([recorder.slots_done - 1]))
-        self._append_postings(recorder.period_postings, last)
+        totals, last = recorder.totals, self._times(np.array([recorder.slots_done - 1]))
+        self._append_postings(totals.period_postings, last)
         tables = {
-            "charge": self._charge_table(recorder.receipts),
-            "receipt": self._receipt_table(recorder.receipts),
-            "bill": self._bill_table(recorder),
-            "warning": self._warning_table(recorder.breaches),
+            "charge": self._charge_table(totals.receipts),
+            "receipt": self._receipt_table(totals.receipts),
+            "bill": self._bill_table(totals),
+            "warning": self._warning_table(totals.breaches),
             "timing": self._timing_table(),
-            **_device_totals(recorder.devices),
-            **self._forecast_table(recorder.forecast_table),
+            **_device_totals(totals.devices),
+            **self._forecast_table(totals.forecast_errors()),
         }
         self.path = self.writer.finish(
             "complete" if whole else "failed",
             tables,
             failure_message=self.failure,
-            derive=lambda file: {"kpi": self._key_figures(file, recorder)},
+            derive=lambda file: {"kpi": self._key_figures(file, totals)},
         )
 
     def _times(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -251,13 +251,13 @@ class ResultsSink:
             "amount": amount[agent, which],
         }
 
-    def _bill_table(self, recorder: RecorderSimulator) -> Columns:
-        bills = recorder.bills
-        asked = {"imbalance": recorder.layout.imbalance is not None}
+    def _bill_table(self, totals: RunTotals) -> Columns:
+        bills = totals.bills
+        asked = {"imbalance": has_errors(self._world.scenario.forecasts)}
         asked["flexibility"] = bool(self._world.scenario.services)
         parts = [part for part in layout.BILL_PARTS if asked.get(part, True)]
         total = sum(bills[part] for part in parts)
-        reference = recorder.reference.bill_eur
+        reference = totals.reference.bill_eur
         return {
             "agent": self._world.population.agents.id,
             **{part: bills[part] for part in parts},
@@ -269,7 +269,7 @@ class ResultsSink:
             "bought_retail": bills["bought_retail_kwh"],
             "sold_retail": bills["sold_retail_kwh"],
             "unserved": np.zeros(len(reference)),
-            "curtailed": recorder.curtailed_kwh,
+            "curtailed": totals.curtailed_kwh,
         }
 
     def _warning_table(self, breaches: Breaches) -> Columns:
@@ -298,9 +298,9 @@ class ResultsSink:
             "count": [row.count for row in rows],
         }
 
-    def _key_figures(self, file: Path, recorder: RecorderSimulator) -> Columns:
+    def _key_figures(self, file: Path, totals: RunTotals) -> Columns:
         """Return the key figures of a file that is whole but for them."""
-        stored = recorder.stored_kwh, recorder.reference.stored_kwh
+        stored = totals.stored_kwh, totals.reference.stored_kwh
         extra = [
             Figure(name, float(kwh.sum()), "kWh")
             for name, kwh in zip(STORED_FIGURES, stored, strict=True)

@@ -38,7 +38,8 @@ from tricell.scenarios.runner import provenance
 from tricell.scenarios.schema import Scenario
 from tricell.scenarios.world import World, build_world
 from tricell.simulators.no_trading import LoneHouseholds
-from tricell.simulators.recorder_simulator import RecorderSimulator, SlotBlock
+from tricell.simulators.recorder_simulator import RecorderSimulator
+from tricell.simulators.slot_block import SlotBlock
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

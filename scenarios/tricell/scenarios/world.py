@@ -59,7 +59,7 @@ from tricell.simulators.market_simulator import MarketParticipants
 from tricell.simulators.owner_prices import PriceSeries
 from tricell.simulators.population import AgentKind, Population
 from tricell.simulators.power_forecast import PowerForecast
-from tricell.simulators.recorder_simulator import RecorderLayout
+from tricell.simulators.recorder_layout import RecorderLayout
 from tricell.simulators.store_fleets import appliances_of, other_fleets, shared_fleet
 
 Floats = NDArray[np.float64]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,6 @@ class GrownRows:
         """Return all rows so far; there must be some."""
         return np.concatenate(self._parts)
 
-    def __len__(self) -> int:
-        return sum(len(part) for part in self._parts)
-
     def unsaved(self) -> Rows:
         """Return the rows that no earlier call returned; there must be some."""
         new = self._parts[self._saved :]
@@ -37,3 +35,28 @@ class GrownRows:
     def recall(self, rows: Rows) -> None:
         """Begin with rows that were saved before."""
         self._parts, self._saved = [rows], 1
+
+
+class GrownTable:
+    """Columns by name that all grow with the run."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, GrownRows] = {}
+
+    def add(self, columns: Mapping[str, Rows]) -> None:
+        """Keep rows of every column; the arrays must not change afterwards."""
+        for name, rows in columns.items():
+            self._columns.setdefault(name, GrownRows()).add(rows)
+
+    def all(self) -> dict[str, Rows]:
+        """Return all rows so far; nothing if there are none."""
+        return {name: rows.all() for name, rows in self._columns.items()}
+
+    def unsaved(self) -> dict[str, Rows]:
+        """Return the rows that no earlier call returned; there must be some or none at all."""
+        return {name: rows.unsaved() for name, rows in self._columns.items()}
+
+    def recall(self, columns: Mapping[str, Rows]) -> None:
+        """Begin with rows that were saved before."""
+        for name, rows in columns.items():
+            self._columns.setdefault(name, GrownRows()).recall(rows)

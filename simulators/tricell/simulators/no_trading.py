@@ -34,7 +34,7 @@ from tricell.markets.charge import (
 )
 from tricell.markets.settlement import TradingAreas
 from tricell.simulators.battery import apply_power, greedy_power, own_surplus_of_batteries
-from tricell.simulators.grown_rows import GrownRows
+from tricell.simulators.grown_rows import GrownTable
 from tricell.simulators.population import Batteries
 
 Floats = NDArray[np.float64]
@@ -106,6 +106,7 @@ class NoTradingReference:
     Attributes
     ----------
     bill_eur : per agent, positive is paid.
+    rows : what charges of the whole period are billed on.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class NoTradingReference:
         self._alone, self._areas = LoneHouseholds(batteries), areas
         self._charges = [each for each in charges if isinstance(each, PeriodCharge)]
         self._customers = customers
-        self._net = GrownRows()
+        self.rows = GrownTable()
         self.bill_eur = np.zeros(n_agent)
 
     @property
@@ -131,16 +132,10 @@ class NoTradingReference:
         """Return the sums so far, and what the batteries hold."""
         return {"bill_eur": self.bill_eur, "stored_kwh": self.stored_kwh}
 
-    def unsaved_rows(self) -> dict[str, Floats]:
-        """Return what charges of the whole period need of the slots since the last call."""
-        return {"net_kw": self._net.unsaved()} if self._charges else {}
-
-    def recall(self, memory: Mapping[str, Any], rows: Mapping[str, Floats]) -> None:
-        """Go on from what `memory` and all calls of `unsaved_rows` returned."""
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from what `memory` returned; `rows` are recalled by themselves."""
         self.bill_eur = memory["bill_eur"]
         self._alone.stored_kwh = memory["stored_kwh"]
-        if self._charges:
-            self._net.recall(rows["net_kw"])
 
     def period_rates(self, calendar: Calendar) -> EnergyRates | None:
         """Return what agents know of the charges of the whole period; None for nothing."""
@@ -175,7 +170,7 @@ class NoTradingReference:
         earned = np.maximum(-net, 0.0) * (feed_in[:, None] - rates.exported)
         self.bill_eur += (bought - earned).sum(axis=0) * hours
         if self._charges:
-            self._net.add(net)
+            self.rows.add({"net_kw": net})
 
     def bill_period(self, calendar: Calendar) -> None:
         """Add the charges of the whole period; once, after its last slot.
@@ -184,10 +179,11 @@ class NoTradingReference:
         ----------
         calendar : its slots.
         """
-        if not self._charges or not len(self._net):
+        kept = self.rows.all()
+        if not kept:
             return
         assert self._customers is not None
-        net = self._net.all()
+        net = kept["net_kw"]
         area_net = None if self._areas is None else net @ self._areas.within
         meters = MeterData(
             calendar,
