@@ -103,3 +103,12 @@ def test_a_strategy_knows_the_prices_of_the_calendar_day(tmp_path: Path) -> None
     known = [prices.known_at(slot) for slot in (0, 71, 72)]
     assert [len(prices.day_retail_eur_per_kwh) for prices in known] == [72, 72, 96]
     assert [prices.slot_of_day for prices in known] == [0, 71, 0]
+
+
+def test_runs_that_tell_the_value_of_looking_ahead_are_no_time_of_mosaik(tmp_path: Path) -> None:
+    strategy = "participants.strategy={kind: lookahead, measure_value: true}"
+    scenario = scenario_of(tmp_path, "create_cigre_network_lv", BATTERY_HOME, strategy)
+    with open_results(run_scenario(scenario, tmp_path / "run.h5").output) as results:
+        timing = results.table("timing").set_index("part")
+    assert timing.loc["reference runs", "calls"] == 1
+    assert timing.loc["reference runs", "seconds"] > timing.loc["mosaik", "seconds"]

@@ -194,9 +194,10 @@ def _tell_value(
     """Tell the results file what looking ahead was worth, if the scenario asks for that."""
     if not measures_value(world.scenario):
         return
-    slots = world.scenario.time.slots
+    slots, begun = world.scenario.time.slots, perf_counter()
     value = look_ahead_value(world, co_simulation, lambda done: report(slots + done))
     sink.told_eur |= asdict(value)
+    sink.timings["reference runs"] = (perf_counter() - begun, runs_in_all(world.scenario) - 1)
 
 
 def _run_and_close(
