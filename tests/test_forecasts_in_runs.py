@@ -393,6 +393,17 @@ def test_errors_of_a_slot_do_not_depend_on_what_else_is_asked_for() -> None:
     assert (generation != truth.p_generation_available_kw).any()
 
 
+def test_no_plant_is_expected_to_give_more_than_its_rated_power() -> None:
+    wild = {Source.PV: ErrorModel(0.8, 0.9)}
+    forecast = Ar1Forecast(village(), RunSlots(0, 96 * 180, 96), wild, 1).of_slots(96 * 170, 96)
+    truth = AgentPower(village()).block(96 * 170, 96)
+    devices = village().devices
+    rated = np.bincount(devices.agent, devices.rated_kw * devices.generates, len(village().agents))
+    given = forecast.p_generation_available_kw
+    assert (given <= np.maximum(rated, truth.p_generation_available_kw) + 1e-9).all()
+    assert ((given == rated) & (rated > 0)).any(), "so large an error reaches the rated power"
+
+
 # --- refusals ---
 
 

@@ -9,8 +9,9 @@ Three kinds of forecasts of the power of all agents' loads and plants ``a``:
   Days before the first row of the profiles are those at their end, as if the profiles repeated.
 * *AR(1)*: :math:`f_t = a_t / (1 + \varepsilon_t)` with the relative errors of
   `tricell.markets.forecast_error`, which each agent has for each kind of load and plant. Reactive
-  power is wrong by the same factor. What is foreseen of a later slot is what will be its forecast
-  at the gate: errors do not grow with the time ahead.
+  power is wrong by the same factor. No plants are expected to give more than their rated power,
+  unless more comes. What is foreseen of a later slot is what will be its forecast at the gate:
+  errors do not grow with the time ahead.
 
 Forecasts are of what follows profiles. What connected simulators add, and what devices draw that
 are decided upon slot by slot, is no part of them.
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tricell.errors import DataError
+from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.forecast_error import ErrorModel, forecast_from_actual, relative_errors
 from tricell.markets.random_streams import AgentSlots, agent_numbers
 from tricell.simulators.household_power import AgentPower, PowerBlock
@@ -254,7 +256,10 @@ class _WrongSource:
         seed: int,
     ) -> None:
         self._power = AgentPower(population)
-        self._owners = np.unique(population.devices.agent)
+        devices = population.devices
+        self._owners = np.unique(devices.agent)
+        plants_kw = np.where(devices.generates, devices.rated_kw, 0.0)
+        self._rated_kw = sum_by_key(devices.agent, plants_kw, len(population.agents))
         self._numbers = numbers[self._owners]
         self._source, self._model, self._seed = source, model, seed
         self._end, self._last = -1, np.zeros(0)
@@ -272,7 +277,10 @@ class _WrongSource:
             forecast[:, self._owners] = forecast_from_actual(actual[:, self._owners], errors)
             return forecast
 
-        return _each([self._power.block(row, count)], lambda arrays: missed(arrays[0]))
+        actual = self._power.block(row, count)
+        forecast = _each([actual], lambda arrays: missed(arrays[0]))
+        highest_kw = np.maximum(self._rated_kw, actual.p_generation_available_kw)
+        return _held_back(forecast, highest_kw)
 
 
 def like_the_last_day(slots: IntArray, count: int, slots_per_day: int) -> IntArray:
@@ -312,6 +320,17 @@ def _each(parts: Sequence[PowerBlock], combine: Callable[[list[FloatArray]], Any
         arrays[each.name] = combine([getattr(part, each.name) for part in parts])
         arrays[each.name].flags.writeable = False
     return PowerBlock(**arrays)
+
+
+def _held_back(block: PowerBlock, highest_kw: FloatArray) -> PowerBlock:
+    """Return a block whose plants give no more than a power, their reactive power in proportion."""
+    given = block.p_generation_available_kw
+    share = np.minimum(1.0, np.divide(highest_kw, given, out=np.ones_like(given), where=given > 0))
+    kept = {
+        "p_generation_available_kw": np.minimum(given, highest_kw),
+        "q_generation_kvar": block.q_generation_kvar * share,
+    }
+    return _each([replace(block, **kept)], lambda arrays: arrays[0])
 
 
 def _joined(parts: Sequence[PowerBlock]) -> PowerBlock:
