@@ -171,6 +171,43 @@ def test_one_that_reads_voltage_price_and_charge_can_feed_back_a_slot_later(tmp_
     np.testing.assert_allclose(extra[1:], heard[:-1], atol=1e-6)
 
 
+def test_devices_can_be_read_by_their_names(tmp_path: Path) -> None:
+    meter = f"""
+- name: guest
+  python: scripted_load:Thermostat
+  cwd: {FOLDER}
+  model: Thermostat
+  connections:
+  - {{from: {{vehicle: car, attr: soc_kwh}}, to: {{attr: soc_kwh}}}}
+  - {{from: {{vehicle: car, attr: p_kw}}, to: {{attr: vm_pu}}}}
+  - {{from: {{heat_store: pump, attr: soc_kwh}}, to: {{attr: price}}}}
+  - {{from: {{appliance: appliances of {HOUSEHOLD}, attr: p_kw}}, to: {{attr: price}}}}
+  - {{from: {{attr: p_kw}}, to: {{household: Load R15, attr: p_kw}}, time_shifted: true}}
+"""
+    devices = """participants:
+  profiles: constant
+  evs:
+    list: [{name: car, owner: OWNER, battery_kwh: 40, charger_kw: 11,
+            windows: [{arrive: "02:30", depart: "04:30", need_kwh: 8}]}]
+  heat_pumps: {stores: [{name: pump, owner: OWNER, rated_kw: 2, capacity_kwh: 8, heat_kw: 4,
+                         profile: any}]}
+  appliances: {list: [{name: dryer, owner: OWNER, power_kw: [2, 1], earliest: "03:00",
+                       latest_end: "04:00"}]}
+""".replace("OWNER", HOUSEHOLD)
+    text = scenario_text(meter).replace("participants: {profiles: constant}\n", devices)
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    file = run_scenario(load_scenario(str(tmp_path / "s.yaml")), tmp_path / "run.h5").output
+    with open_results(file) as results:
+        stored, power = results.frame("device", "stored"), results.frame("device", "p")
+    dryer = power[f"appliances of {HOUSEHOLD}"].to_numpy()
+    before = np.concatenate([[0.0], power["car"].to_numpy()[:-1]])
+    heard = 10.0 * before + dryer + stored["pump"].to_numpy() + stored["car"].to_numpy()
+    told = p_load_kw(file, "Load R15") - 49.4
+    assert before.any()
+    assert dryer.any()
+    np.testing.assert_allclose(told[1:], heard[:-1], atol=1e-4)
+
+
 def test_a_slower_one_is_heard_until_it_speaks_again(tmp_path: Path) -> None:
     csv = tmp_path / "hourly.csv"
     csv.write_text(

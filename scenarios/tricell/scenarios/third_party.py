@@ -22,17 +22,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, JsonValue, model_validator
 
 from tricell.scenarios.section import Section, broken_rule
 
 StarterKind: TypeAlias = Literal["python", "cmd", "connect"]
-TargetKind: TypeAlias = Literal["household", "battery", "bus", "line", "trafo", "area"]
+TargetKind: TypeAlias = Literal[
+    "household",
+    "battery",
+    "vehicle",
+    "house",
+    "heat_store",
+    "appliance",
+    "bus",
+    "line",
+    "trafo",
+    "area",
+]
 
 STARTERS: tuple[StarterKind, ...] = ("python", "cmd", "connect")
-TARGETS: tuple[TargetKind, ...] = ("household", "battery", "bus", "line", "trafo", "area")
+TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
 FOLDER_PLACEHOLDER = "%(folder)s"
 START_PLACEHOLDER = "%(start)s"
 STEP_PLACEHOLDER = "%(step_s)s"
@@ -44,8 +55,9 @@ Name = Annotated[str, Field(min_length=1)]
 class Endpoint(Section):
     """One end of a connection: an attribute of an entity.
 
-    Name one tricell entity (`household`, `battery`, `bus`, `line`, `trafo` or `area`) by its
-    id. An end without any of these belongs to the simulator itself.
+    Name one tricell entity (`household`, `battery`, `vehicle`, `house`, `heat_store`, `appliance`,
+    `bus`, `line`, `trafo` or `area`) by its id. An end without any of these belongs to the
+    simulator itself.
     """
 
     attr: Name
@@ -57,6 +69,14 @@ class Endpoint(Section):
     """Id of an agent; `p_kw` is power in kW added to its load."""
     battery: Name | None = None
     """Id of the agent whose battery is meant."""
+    vehicle: Name | None = None
+    """Name of a vehicle."""
+    house: Name | None = None
+    """Name of a heat pump that keeps a building warm."""
+    heat_store: Name | None = None
+    """Name of a heat pump with a thermal store."""
+    appliance: Name | None = None
+    """Name of a home's appliances, such as `appliances of LV1.201 Load 3`."""
     bus: Name | None = None
     """Name of a bus."""
     line: Name | None = None
