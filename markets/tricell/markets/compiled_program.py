@@ -27,7 +27,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pyomo.common.collections import ComponentSet
 from pyomo.common.errors import DeveloperError
-from pyomo.core.expr.visitor import identify_mutable_parameters, replace_expressions
+from pyomo.core.expr.visitor import (
+    ExpressionReplacementVisitor,
+    identify_mutable_parameters,
+)
 from pyomo.repn.linear import LinearRepnVisitor
 from pyomo.repn.parameterized import ParameterizedLinearRepnVisitor
 from pyomo.repn.util import OrderedVarRecorder
@@ -186,10 +189,13 @@ class _Walker:
         shadow.theta = pe.Var(range(len(parameters)))
         self._stand_ins = list(shadow.theta.values())
         self._owner = shadow
-        self._substitute = {id(p): v for p, v in zip(parameters, self._stand_ins, strict=True)}
         self._coordinate = {id(v): k for k, v in enumerate(self._stand_ins)}
         self._coordinate |= {id(p): k for k, p in enumerate(parameters)}
-        # One visitor each, reused: recreating them makes the walk quadratic.
+        # One visitor each, reused: making one takes longer than the walk through a row, and with
+        # some the whole walk becomes quadratic.
+        self._substitution = ExpressionReplacementVisitor(
+            {id(p): v for p, v in zip(parameters, self._stand_ins, strict=True)}
+        )
         self._plain = LinearRepnVisitor({}, var_recorder=OrderedVarRecorder({}, {}, None))
         self._parametrised = ParameterizedLinearRepnVisitor(
             {},
@@ -200,7 +206,7 @@ class _Walker:
     def _depends_on_theta(self, expression: Any) -> bool:
         return any(id(p) in self._coordinate for p in identify_mutable_parameters(expression))
 
-    def affine(self, expression: Any, where: str) -> Affine:
+    def affine(self, expression: Any, place: Any) -> Affine:
         """Return (constant, terms in theta) of an expression without variables."""
         if isinstance(expression, int | float | np.number):
             return float(expression), []
@@ -210,24 +216,35 @@ class _Walker:
         if not expression.is_expression_type():
             return float(pe.value(expression)), []
         try:
-            form = self._plain.walk_expression(replace_expressions(expression, self._substitute))
+            form = self._plain.walk_expression(self._substitution.walk_expression(expression))
         except DeveloperError as error:
-            raise MarketError(f"{where}: {expression} cannot be read: {error}") from error
+            raise MarketError(f"{_named(place)}: {expression} cannot be read: {error}") from error
         if form.nonlinear is not None:
-            raise MarketError(f"{where}: {expression} is not linear in the mutable parameters")
+            raise MarketError(
+                f"{_named(place)}: {expression} is not linear in the mutable parameters"
+            )
         terms = [(self._coordinate[key], value) for key, value in form.linear.items()]
         return float(form.constant), terms
 
-    def linear(self, expression: Any, where: str) -> Any:
+    def linear(self, expression: Any, place: Any) -> Any:
         """Return Pyomo's linear representation of an expression in the model's variables."""
         if self._depends_on_theta(expression):
-            expression = replace_expressions(expression, self._substitute)
+            expression = self._substitution.walk_expression(expression)
             form = self._parametrised.walk_expression(expression)
         else:
             form = self._plain.walk_expression(expression)
         if form.nonlinear is not None:
-            raise MarketError(f"{where} is not linear; only linear programs can be compiled")
+            raise MarketError(
+                f"{_named(place)} is not linear; only linear programs can be compiled"
+            )
         return form
+
+
+def _named(place: Any) -> str:
+    """Name a variable, constraint or objective; slow, so only where something is wrong."""
+    if place.ctype is pe.Objective:
+        return "the objective"
+    return f"{'variable' if place.ctype is pe.Var else 'constraint'} {place.name}"
 
 
 def _refuse_other_than_free_and_real(variables: list[Any]) -> None:
@@ -314,24 +331,22 @@ class CompiledProgram:
         cost, offset = self._walk_objective(model, len(columns), walker)
         lower, upper = _AffineRows(len(columns), -np.inf), _AffineRows(len(columns), np.inf)
         for k, variable in enumerate(columns):
-            where = f"variable {variable.name}"
             if variable.lower is not None:
-                lower.put(k, *walker.affine(variable.lower, where))
+                lower.put(k, *walker.affine(variable.lower, variable))
             if variable.upper is not None:
-                upper.put(k, *walker.affine(variable.upper, where))
+                upper.put(k, *walker.affine(variable.upper, variable))
         row_lower, row_upper = _AffineRows(len(rows), -np.inf), _AffineRows(len(rows), np.inf)
         entries: list[tuple[int, int, Affine]] = []
         for k, constraint in enumerate(rows):
             low, body, high = constraint.to_bounded_expression()
-            where = f"constraint {constraint.name}"
-            form = walker.linear(body, where)
-            inside = walker.affine(form.constant, where)
+            form = walker.linear(body, constraint)
+            inside = walker.affine(form.constant, constraint)
             for key, coefficient in form.linear.items():
-                entries.append((k, self._column[key], walker.affine(coefficient, where)))
+                entries.append((k, self._column[key], walker.affine(coefficient, constraint)))
             if low is not None:
-                row_lower.put(k, *_minus(walker.affine(low, where), inside))
+                row_lower.put(k, *_minus(walker.affine(low, constraint), inside))
             if high is not None:
-                row_upper.put(k, *_minus(walker.affine(high, where), inside))
+                row_upper.put(k, *_minus(walker.affine(high, constraint), inside))
         matrix, coefficients = self._matrix(entries, (len(rows), len(columns)))
         return LinearForm(
             matrix=matrix,
@@ -364,14 +379,14 @@ class CompiledProgram:
             raise MarketError(
                 f"a model needs exactly one objective, this one has {len(objectives)}"
             )
-        objective, where = objectives[0], "the objective"
+        objective = objectives[0]
         if objective.sense != pe.minimize:
             raise MarketError("the objective must be minimised; turn its sign")
         cost, offset = _AffineRows(n_columns, 0.0), _AffineRows(1, 0.0)
-        form = walker.linear(objective.expr, where)
-        offset.put(0, *walker.affine(form.constant, where))
+        form = walker.linear(objective.expr, objective)
+        offset.put(0, *walker.affine(form.constant, objective))
         for key, coefficient in form.linear.items():
-            cost.put(self._column[key], *walker.affine(coefficient, where))
+            cost.put(self._column[key], *walker.affine(coefficient, objective))
         return cost, offset
 
     def _load(self) -> None:
