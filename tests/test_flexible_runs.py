@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tricell.scenarios.co_simulation import start_co_simulation
 from tricell.scenarios.look_ahead_value import run_cost_eur
 from tricell.scenarios.scenario_file import Override, load_scenario
+from tricell.scenarios.schema import Scenario
 from tricell.scenarios.world import World, build_world
 from tricell.simulators.device_list import DeviceTotals
 from tricell.simulators.recorder_simulator import RecorderSimulator
@@ -70,12 +71,14 @@ class Done:
         return self.series["device"][name][:, self.of_kind(kind)]
 
 
+def village(*assignments: str) -> Scenario:
+    overrides = [Override.from_assignment(text) for text in ("time.days=1", *assignments)]
+    return load_scenario("village", overrides)
+
+
 @cache
 def run(*assignments: str) -> Done:
-    scenario = load_scenario(
-        "village", [Override.from_assignment(text) for text in ("time.days=1", *assignments)]
-    )
-    world, sink = build_world(scenario), Kept()
+    world, sink = build_world(village(*assignments)), Kept()
     co_simulation = start_co_simulation(world, sink)
     co_simulation.run()
     recorder = co_simulation.recorder
@@ -202,7 +205,7 @@ def test_looking_ahead_is_never_dearer_than_rules() -> None:
 def test_at_negative_prices_nothing_charges_and_gives_back_at_once() -> None:
     for strategy in (HOUSEHOLDS, COMMUNITY):
         done = run(
-            *DEVICES, "time.start=2016-03-06T00:00Z", NEGATIVE, strategy,
+            *DEVICES, "time.start=2016-03-06T00:00Z", "time.days=0.5", NEGATIVE, strategy,
             "prices.feed_in={kind: fixed, price_eur_per_kwh: -0.2}",
         )  # fmt: skip
         assert done.series["slot"]["retail_price"].min() < 0
@@ -245,8 +248,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_other_devices() -> None:
     for group, columns in first.series.items():
         for name, values in columns.items():
             assert values.tobytes() == again.series[group][name].tobytes(), (group, name)
-    other = run(*DEVICES, "seed=2")
-    assert other.world.devices.name != first.world.devices.name
+    other = build_world(village(*DEVICES, "seed=2"))
+    assert other.devices.name != first.world.devices.name
 
 
 def test_members_get_what_their_shared_battery_earns() -> None:

@@ -30,7 +30,10 @@ DEVICES = (
     "[{name: store, area: LV2.101, energy_kwh: 50, power_kw: 20, members: all}]",
 )
 DESIGNS = {
-    "joint": ["participants.battery.kind=price_band"],
+    "joint, with a charge of the whole period": [
+        "participants.battery.kind=price_band",
+        "charges=[{kind: monthly_peak, rate_eur_per_kw_year: 60.0}]",
+    ],
     "elastic": ["limits.trafo_loading_percent=4", "limits.line_loading_percent=4"],
     "redispatch": ["market.coordination=local_first", "market.network=redispatch"],
     "envelope": [
@@ -38,22 +41,18 @@ DESIGNS = {
         "market.network=envelope",
         "limits.trafo_loading_percent=25",
     ],
-    "period charges": ["charges=[{kind: monthly_peak, rate_eur_per_kw_year: 60.0}]"],
     "devices by rule": [
-        "time.days=3",
         *DEVICES,
         "participants.inverters.control=voltage",
         "forecasts.kind=persistence",
     ],
     "devices, households ahead": [
-        "time.days=3",
         *DEVICES,
         "participants.strategy=lookahead",
         "forecasts={kind: ar1, sigma: {load: 0.2, pv: 0.3}, correlation: 0.9}",
         "imbalance.kind=ucs",
     ],
     "devices, a community ahead": [
-        "time.days=3",
         *DEVICES,
         "participants.adoption.participation=0.8",
         "participants.strategy={kind: lookahead, manager: community, horizon_h: 12, replan_h: 3}",
@@ -110,7 +109,7 @@ def run(scenario: Scenario, memory: Memory | None = None, first_slot: int = 0) -
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_a_run_goes_on_from_any_block_with_the_same_bits(design: str) -> None:
-    overrides = [Override.from_assignment(text) for text in ["time.days=4", *DESIGNS[design]]]
+    overrides = [Override.from_assignment(text) for text in ["time.days=3", *DESIGNS[design]]]
     scenario = load_scenario("village", overrides)
     whole = run(scenario)
     assert sorted(whole.saved) == list(range(SLOTS_PER_BLOCK, scenario.time.slots, SLOTS_PER_BLOCK))
