@@ -34,7 +34,8 @@ from tricell.scenarios.world import GENERATION_OFFER_EUR_PER_KWH, World
 from tricell.simulators.grid_simulator import GridSettings, GridSimulator
 from tricell.simulators.household_simulator import HouseholdSettings, HouseholdSimulator
 from tricell.simulators.inverter_control import InverterControl
-from tricell.simulators.market_simulator import MarketSettings, MarketSimulator
+from tricell.simulators.market_settings import MarketSettings
+from tricell.simulators.market_simulator import MarketSimulator
 from tricell.simulators.recorder_simulator import RecorderSettings, RecorderSimulator, Sink
 from tricell.simulators.simulator_starters import CommandStarter, ModuleStarter
 from tricell.simulators.slot_simulator import Memory, SlotSimulator

@@ -55,7 +55,7 @@ from tricell.simulators.fleet import Fleet
 from tricell.simulators.flexible_devices import FlexibleDevices
 from tricell.simulators.grid_simulator import GridNames, OperatingLimits
 from tricell.simulators.household_power import AgentPower
-from tricell.simulators.market_simulator import MarketParticipants
+from tricell.simulators.market_settings import MarketParticipants
 from tricell.simulators.owner_prices import PriceSeries
 from tricell.simulators.population import AgentKind, Population
 from tricell.simulators.power_forecast import PowerForecast
