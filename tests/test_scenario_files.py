@@ -241,6 +241,36 @@ def test_a_wrong_value_is_named_in_plain_words(tmp_path: Path, text: str, words:
     assert fault.line in (2, 3)
 
 
+BATTERY = "participants: {shared_batteries: [{name: b, area: A, energy_kwh: 1, power_kw: 1, %s}]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed", "suggestion"),
+    [
+        ("participants: {strategy: lookahed}", "lookahead, price_band or rule", "`lookahead`"),
+        ("participants: {strategy: {kind: lookahead, horizon_h: 0}}", "at most 168", ""),
+        ("participants: {strategy: {kind: price_band, horizon_h: 24}}", "fields kind", ""),
+        (BATTERY % "members: {a: 0}", "a number, above 0", ""),
+        (BATTERY % "members: []", "all or a section with fields", ""),
+        (BATTERY % "members: everybody", "all or a section with fields", ""),
+        ("forecasts: {kind: ar1, sigma: {pv: 20}}", "at most 1", ""),
+    ],
+)
+def test_a_field_of_several_forms_says_all_that_is_allowed(
+    tmp_path: Path, text: str, allowed: str, suggestion: str
+) -> None:
+    fault = the_fault(write(tmp_path, f"extends: village\n{text}\n"))
+    assert allowed in fault.allowed
+    assert suggestion in fault.suggestion
+    assert bool(suggestion) == bool(fault.suggestion)
+    assert "Node(" not in str(fault)
+
+
+def test_a_quantity_that_no_device_can_have_names_its_field(tmp_path: Path) -> None:
+    text = "extends: village\nparticipants: {inverters: {control: voltage, kva_per_kwp: 0}}\n"
+    assert "`0` cannot be used for `kva_per_kwp`" in the_fault(write(tmp_path, text)).message
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [

@@ -16,7 +16,15 @@ from dataclasses import fields, replace
 from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
 from tricell.scenarios.section import Section, broken_rule
 from tricell.simulators.distributions import Choice, Distribution, LogNormal, Normal, Uniform
@@ -161,11 +169,11 @@ def values_within(drawn: Drawn) -> Range:
 def _require(good: Callable[[float, float], bool], allowed: str) -> AfterValidator:
     """Return the check that all values of a distribution are allowed."""
 
-    def check(drawn: Drawn) -> Drawn:
+    def check(drawn: Drawn, info: ValidationInfo) -> Drawn:
         least, most = values_within(drawn)
         if not good(least, most):
             values = f"`{least:g}`" if least == most else f"values from {least:g} to {most:g}"
-            raise broken_rule(f"{values} cannot be used here", allowed=allowed)
+            raise broken_rule(f"{values} cannot be used for `{info.field_name}`", allowed=allowed)
         return drawn
 
     return AfterValidator(check)

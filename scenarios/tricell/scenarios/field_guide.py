@@ -103,6 +103,11 @@ class FieldGuide:
         node = self.at(path, data) or {}
         return [str(value) for variant in self._variants(node) for value in _choices(variant)]
 
+    def is_free(self, path: tuple[Key, ...], data: Plain) -> bool:
+        """Whether the field at `path` may hold more than the `choices`."""
+        node = self.at(path, data) or {}
+        return not all(_choices(variant) for variant in self._variants(node))
+
     def kinds(self, path: tuple[Key, ...], data: Plain) -> list[str]:
         """Return the values of the field that selects between variants at `path`."""
         raw: JsonSchema | None = self.schema

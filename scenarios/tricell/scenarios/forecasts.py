@@ -22,8 +22,8 @@ from tricell.simulators.power_forecast import (
 if TYPE_CHECKING:
     from tricell.scenarios.schema import Scenario
 
-Sigma = Annotated[float, Field(ge=0)]
-"""Standard deviation of a relative error, 0.2 for 20 %."""
+Sigma = Annotated[float, Field(ge=0, le=1)]
+"""Standard deviation of a relative error, 0.2 for 20 %; 20 is a mistake, not 2000 %."""
 
 
 class PerfectForecasts(Section):

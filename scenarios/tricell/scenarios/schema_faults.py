@@ -53,7 +53,7 @@ def validated(tree: Node, model: type[ModelT]) -> tuple[ModelT | None, list[Faul
         faults += [
             _Translation(tree, data, guide, detail, model.__name__.lower()).fault()
             for detail in details
-            if not _follows_from_members(detail, details)
+            if not (_follows_from_members(detail, details) or _is_another_kind(detail, details))
         ]
         return None, _one_per_place(faults)
     return (None if faults else found), faults
@@ -141,7 +141,7 @@ class _Translation:
             case "extra_forbidden":
                 fault = self._unknown_field()
             case "literal_error" | "enum":
-                fault = self._wrong_choice(self.guide.choices(self.path, self.data))
+                fault = self._wrong_word()
             case "union_tag_invalid" | "union_tag_not_found":
                 fault = self._wrong_kind()
             case "string_pattern_mismatch":
@@ -191,11 +191,20 @@ class _Translation:
 
     def _belongs_elsewhere(self, key: str, section: tuple[Key, ...]) -> str:
         home = self.guide.likely_home(key, section)
-        return f"did you mean `{home}`?" if home is not None else ""
+        # Another kind of the same section has it: there it is right.
+        is_here = home == dotted((*section, key))
+        return f"did you mean `{home}`?" if home is not None and not is_here else ""
+
+    def _wrong_word(self) -> Fault:
+        """Tell the words that a field may be, and what else where it may be more than a word."""
+        fault = self._wrong_choice(self.guide.choices(self.path, self.data))
+        if self.guide.is_free(self.path, self.data):
+            return replace(fault, allowed=self.guide.allowed(self.path, self.data))
+        return fault
 
     def _wrong_choice(self, choices: list[str]) -> Fault:
         return self._at_value(
-            f"`{self.name}`{self.whose} cannot be `{self.node.value}`",
+            f"`{self.name}`{self.whose} cannot be `{as_written(self.node)}`",
             allowed=listed(choices) if choices else str(self.context.get("expected", "")),
             suggestion=did_you_mean(str(self.node.value), choices),
         )
@@ -241,6 +250,15 @@ def _follows_from_members(detail: ErrorDetails, details: list[ErrorDetails]) -> 
     inside = (other for other in details if len(other["loc"]) > depth)
     return detail["type"] == "too_short" and any(
         other["loc"][:depth] == detail["loc"] for other in inside
+    )
+
+
+def _is_another_kind(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
+    """Tell whether a value is no word because it is a section, and faults inside are told."""
+    field = detail["loc"][:-1]
+    inside = (other["loc"] for other in details if len(other["loc"]) > len(field) + 1)
+    return detail["type"] == "literal_error" and any(
+        place[: len(field)] == field for place in inside
     )
 
 

@@ -54,8 +54,12 @@ def _from_word(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
+AnyStrategy = Annotated[
+    RuleStrategy | ThriftyStrategy | LookAheadStrategy, Field(discriminator="kind")
+]
+Word = Literal["rule", "price_band", "lookahead"]
+
 Strategy = Annotated[
-    Annotated[RuleStrategy | ThriftyStrategy | LookAheadStrategy, Field(discriminator="kind")],
-    BeforeValidator(_from_word, json_schema_input_type=Any),
+    AnyStrategy, BeforeValidator(_from_word, json_schema_input_type=AnyStrategy | Word)
 ]
 """A word (rule, price_band, lookahead) or a section of that kind."""
