@@ -105,7 +105,7 @@ def said(output: Path) -> str:
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A village with a market level by level and a charge of the whole period."""
     assignments = [
-        "time.days=6",
+        "time.days=4",
         "output.checkpoint_s=0",
         "market.coordination=local_first",
         "market.network=redispatch",
@@ -302,7 +302,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own that holds about half of the run."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=7M", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5M", "tmpfs", str(disk)]
     if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
         pytest.skip("only root can mount a small disk")
     yield disk
@@ -397,6 +397,16 @@ def test_a_scenario_comes_back_from_its_results_file_as_it_was(name: str) -> Non
 
 # --- as a user does it ---
 
+# A network that is loaded in no time, and enough days to be stopped in.
+SMALL = """\
+extends: village
+name: small
+time: {days: 12}
+grid: {source: {kind: pandapower, function: create_cigre_network_lv}}
+participants: {profiles: constant}
+output: {checkpoint_s: 0}
+"""
+
 
 def tricell(*arguments: str, cwd: Path) -> Any:
     return subprocess.Popen(
@@ -409,8 +419,8 @@ def tricell(*arguments: str, cwd: Path) -> Any:
 
 
 def test_a_run_asked_to_end_goes_on_by_the_command_that_it_names(tmp_path: Path) -> None:
-    period = ("--days", "4", "--set", "output.checkpoint_s=0", "--quiet")
-    started = tricell("run", "village", *period, "--output", "my run.h5", cwd=tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    started = tricell("run", "small.yaml", "--quiet", "--output", "my run.h5", cwd=tmp_path)
     deadline = time.monotonic() + LIMIT_S
     while not (tmp_path / "my run.h5.part" / "slots-0000096.h5").exists():
         assert started.poll() is None, started.communicate()
@@ -426,7 +436,7 @@ def test_a_run_asked_to_end_goes_on_by_the_command_that_it_names(tmp_path: Path)
     assert (again.returncode, answer) == (0, "my run.h5\n"), told
     with open_results(tmp_path / "my run.h5") as results:
         assert results.status == "complete"
-        assert len(results.times()) == 4 * 96
+        assert len(results.times()) == 12 * 96
     complete = tricell("run", "--resume", "my run.h5", cwd=tmp_path)
     _, told = complete.communicate(timeout=LIMIT_S)
     assert complete.returncode == 2
