@@ -100,6 +100,9 @@ Appliance = Annotated[
 ]
 
 
+Kinds = Annotated[tuple[Appliance, ...], Field(min_length=1)]
+
+
 class Job(Section):
     """One run of an appliance, on every day or once."""
 
@@ -134,7 +137,7 @@ class ApplianceChoice(Section):
 
     share: Share = 0.0
     """Share of the households that have one of each kind (0)."""
-    kinds: tuple[Appliance, ...] = ("washing machine", "dishwasher", "tumble dryer")
+    kinds: Kinds = ("washing machine", "dishwasher", "tumble dryer")
     """Kinds of appliances: names of known ones (all of them), or sections for others."""
     in_base_load: bool = True
     """Whether the profiles of these households hold their energy already, so that these are
