@@ -549,7 +549,7 @@ PUMP = "owner: house 00, rated_kw: 2, name: my pump"
         (f"heat_pumps: {{buildings: [{{{PUMP}, capacity_kwh_per_k: 5, resistance_k_per_kw: 5}}]}}",
          "heat_pumps.buildings", "there is no weather"),
         ("heat_pumps: {share: 0.1, model: building}", "heat_pumps.model", "there is no weather"),
-        ("appliances: {share: 0.5, kinds: []}", "appliances.kinds", "at least 1"),
+        ("appliances: {share: 0.5, kinds: []}", "appliances.kinds", "at least 1 item, not 0$"),
         ("appliances: {kinds: [dishwascher]}", "kinds.0", "cannot be `dishwascher`"),
         ("appliances: {kinds: [dishwasher, dishwasher]}", "kinds.1", "occurs twice"),
         ("appliances: {kinds: [{name: k, power_kw: [1, 1], runs_per_day: 1, earliest_h: 4, "

@@ -33,7 +33,10 @@ PLAIN_WORDS = (
     (r"^Input should be an? (valid )?(object|dictionary).*", "must be a section with fields"),
     (r"^Input should be a valid datetime.*", "must be a date and time"),
     (r"^Input should be a valid path.*|^Input is not a valid path.*", "must be the path of a file"),
-    (r"^(List|Tuple|Set|Frozenset|Dictionary) should have", "must have"),
+    (
+        r"^(List|Tuple|Set|Frozenset|Dictionary) should have (.*) after validation, not (.*)",
+        r"must have \2, not \3",
+    ),
     (r"^(Input|String|Value) should", "must"),
 )
 
