@@ -107,7 +107,9 @@ def put_on_tape(tape: Tape) -> None:
         tape.iterations.append(highs.iterations - pivots)
         tape.costs.append(answer.cost_eur)
         if tape.every and basis.size and (len(tape.seconds) - 1) % tape.every == 0:
-            tape.programs.append((highs.getLp(), basis[planner._later]))
+            columns, rows = planner._later
+            moved_on = np.concatenate([basis[: len(columns)][columns], basis[len(columns) :][rows]])
+            tape.programs.append((highs.getLp(), moved_on))
         return answer
 
     setattr(CommunityPlanner, "plan", taped_plan)  # noqa: B010  # a tape, not a product

@@ -145,6 +145,18 @@ def a_heated_house(steps: int = 6) -> Any:
     return model
 
 
+def test_a_solve_that_begins_from_the_basis_of_its_optimum_makes_no_pivot() -> None:
+    model = a_heated_house()
+    program, another = CompiledProgram(model), CompiledProgram(model)
+    optimum = program.solve()
+    free = (optimum.values > program.lower + 1e-9) & (optimum.values < program.upper - 1e-9)
+    others = program.form.matrix.shape[0] - int(free.sum())
+    assert others == 0, "each balance leaves one column between its bounds"
+    another.recall(another.basis_of(np.flatnonzero(free)))
+    assert another.solve().objective == pytest.approx(optimum.objective, rel=RELATIVE)
+    assert another._highs.getInfo().simplex_iteration_count == 0
+
+
 def heat_of_a_day(slots: int) -> list[dict[str, Floats]]:
     """Parameters of a horizon that rolls; a coefficient of 0 is a heat pump that may not run."""
     random = np.random.default_rng(11)

@@ -504,6 +504,17 @@ class CompiledProgram:
         """
         self._recalled = memory
 
+    def basis_of(self, columns: Indices) -> NDArray[np.int8]:
+        """Return the memory of a basis made of some columns, as many as there are rows.
+
+        Where a row each gives the value of one column once all others are known, these columns
+        are a basis, and a better one to begin with than none. At which bound the others lie HiGHS
+        sees by their reduced costs.
+        """
+        status = np.full(sum(self.form.matrix.shape), int(highspy.HighsBasisStatus.kNonbasic))
+        status[columns] = int(highspy.HighsBasisStatus.kBasic)
+        return status.astype(np.int8)
+
     def start_like(self, columns: Indices, rows: Indices) -> None:
         """Begin the next solve with every column and row in the state of another one.
 

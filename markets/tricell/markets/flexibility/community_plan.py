@@ -2,6 +2,8 @@
 
 The program is `community_model`, compiled once. A plan writes its numbers into it, takes the basis
 of the plan before, moved on by the time between two plans, and lets HiGHS's dual simplex finish.
+The first plan begins from the basis of tanks that are left alone: on `district_flexible` that
+takes 14 000 pivots instead of the 80 000 from nothing, and a sixth of the time.
 
 What solves it was chosen by measurement on `district` with 300 batteries, 150 vehicles and 100
 heat pumps over 27 steps, without network limits (seconds, HiGHS 1.15.1): dual simplex with the
@@ -50,6 +52,8 @@ READ = (
     *("bought_kw", "sold_kw", "curtailed_kw"),
 )
 """Variables that are read from a solution."""
+STATE = ("stored_kwh", "import_kw", "flow_kw", "voltage2")
+"""Variables that follow from the power of all owners, each by the balance of its own row."""
 SMALLEST_LOSS_EUR_PER_KWH = -1e-12
 """What importing and exporting at once may cost at least; less than nothing is rounding."""
 
@@ -118,6 +122,7 @@ class CommunityPlanner:
         self._tank_rows = program.rows(model.tank).reshape(shape)
         self._owner_rows = program.rows(model.owner).reshape(shape)
         self._later = _moved_on(model, program, _step_before(steps, replan_slots))
+        self._state_columns = np.concatenate([program.columns(getattr(model, n)) for n in STATE])
         self._sums = _Sums.of(self.problem)
 
     def memory(self) -> NDArray[np.int8]:
@@ -263,7 +268,11 @@ class CommunityPlanner:
     def _solved(self, outlook: TankOutlook) -> tuple[Solution, Floats, Floats]:
         """Solve from the basis of the plan before until no tank charges and discharges at once."""
         program, giving = self.program, self.problem.members.giving
-        program.recall(self._basis[self._later] if self._basis.size else self._basis)
+        if self._basis.size:
+            program.recall(self._basis)
+            program.start_like(*self._later)
+        else:
+            program.recall(self._first_basis())
         into, out = outlook.into_kwh_per_kw[:, giving], outlook.out_kwh_per_kw[:, giving]
         for _ in range(MOST_PASSES):
             solution = program.solve()
@@ -283,6 +292,13 @@ class CommunityPlanner:
             most[step, giving[place]] = 0.0
         self._basis = program.memory()
         return solution, *_netted(charge, discharge, outlook)
+
+    def _first_basis(self) -> NDArray[np.int8]:
+        """Return the basis of a plan that leaves all tanks alone: each balance has its column."""
+        columns = self._columns
+        lacks = self.program.parameter("owner_firm_kw").reshape(columns["bought_kw"].shape) >= 0.0
+        traded = np.where(lacks, columns["bought_kw"], columns["sold_kw"])
+        return self.program.basis_of(np.concatenate([self._state_columns, traded.ravel()]))
 
     def _stored(
         self, outlook: TankOutlook, solution: Solution, charge_kw: Floats, discharge_kw: Floats
@@ -420,15 +436,19 @@ def _step_before(steps: PlanSteps, slots: int) -> Indices:
     return np.asarray(np.searchsorted(steps.first, begins, side="right") - 1)
 
 
-def _moved_on(model: pe.ConcreteModel, program: CompiledProgram, before: Indices) -> Indices:
-    """For each column and then each row, the one of the step before whose status it starts with."""
-    n_row, n_column = program.form.matrix.shape
-    later = np.arange(n_column + n_row)
-    for kind, places, first in (
-        (pe.Var, program.columns, 0),
-        (pe.Constraint, program.rows, n_column),
-    ):
-        for component in model.component_objects(kind):
-            place = first + places(component).reshape(len(before), -1)
+def _moved_on(
+    model: pe.ConcreteModel, program: CompiledProgram, before: Indices
+) -> tuple[Indices, Indices]:
+    """For each column and each row, the one of the step before whose status it starts with."""
+
+    def moved(size: int, numbers: list[Indices]) -> Indices:
+        later = np.empty(size, np.int64)
+        for each in numbers:
+            place = each.reshape(len(before), -1)
             later[place] = place[before]
-    return later
+        return later
+
+    n_row, n_column = program.form.matrix.shape
+    columns = [program.columns(each) for each in model.component_objects(pe.Var)]
+    rows = [program.rows(each) for each in model.component_objects(pe.Constraint)]
+    return moved(n_column, columns), moved(n_row, rows)
