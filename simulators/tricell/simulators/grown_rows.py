@@ -53,7 +53,7 @@ class GrownTable:
         return {name: rows.all() for name, rows in self._columns.items()}
 
     def unsaved(self) -> dict[str, Rows]:
-        """Return the rows that no earlier call returned; there must be some or none at all."""
+        """Return the rows that no earlier call returned; a column that is kept must have some."""
         return {name: rows.unsaved() for name, rows in self._columns.items()}
 
     def recall(self, columns: Mapping[str, Rows]) -> None:
