@@ -230,6 +230,8 @@ def _agent_series(slots: int, hour: Floats, p_device: Floats) -> dict[str, Float
     soc[:, :2] = 5.0 + 3.0 * np.sin((hour - 12.0) / 24.0 * 2.0 * np.pi)[:, None]
     p_net = p_load - p_pv + p_storage
     wrong = np.where(is_home, 0.3 * np.sin(hour[:, None] + np.arange(count)), 0.0)
+    moved = np.zeros((slots, count))
+    moved[(hour >= 18.0) & (hour < 19.0), 1] = -2.0
     return {
         "p_load": p_load,
         "p_pv": p_pv,
@@ -238,7 +240,8 @@ def _agent_series(slots: int, hour: Floats, p_device: Floats) -> dict[str, Float
         "soc": soc,
         "p_net": p_net,
         "price": np.full((slots, count), 0.2),
-        "p_contracted": p_net - wrong,
+        "p_contracted": p_net - wrong - moved,
+        "p_service": moved,
         "p_load_forecast": p_load - wrong,
         "p_pv_forecast": p_pv,
     }
@@ -287,7 +290,7 @@ def end_tables(series: dict[str, dict[str, Floats]]) -> dict[str, Any]:
     device, agent = series["device"], series["agent"]
     total = RETAIL_EUR + IMBALANCE_EUR + FLEXIBILITY_EUR
     count = len(AGENTS)
-    deviation = (agent["p_net"] - agent["p_contracted"]) * HOURS
+    deviation = (agent["p_net"] - agent["p_contracted"] - agent["p_service"]) * HOURS
     parts = {
         PostingKind.ENERGY_RETAIL: RETAIL_EUR,
         PostingKind.IMBALANCE: IMBALANCE_EUR,

@@ -123,7 +123,11 @@ def test_shared_batteries_cycle_and_lose_what_their_efficiency_says(results: Res
 
 
 def test_imbalance_of_an_area_is_what_is_left_after_deviations_cancel(results: Results) -> None:
-    deviation = 0.25 * (results.frame("agent", "p_net") - results.frame("agent", "p_contracted"))
+    p_net, contracted, moved = (
+        results.frame("agent", name) for name in ("p_net", "p_contracted", "p_service")
+    )
+    deviation = 0.25 * (p_net - contracted - moved)  # services are no imbalance
+    assert moved.any(axis=None)
     figures = results.kpis
     assert figures["run"]["imbalance_energy"] == pytest.approx(deviation.sum(axis=1).abs().sum())
     assert figures["home 3"]["imbalance_energy"] == pytest.approx(deviation["home 3"].abs().sum())
@@ -176,7 +180,7 @@ def test_figures_of_what_a_run_does_not_have_have_no_rows(path: Path, tmp_path: 
         for name in ("device", "forecast", "service"):
             del file[layout.table_path(name)]
         del file["timeseries/device"]
-        for name in ("p_contracted", "p_load_forecast", "p_pv_forecast"):
+        for name in ("p_contracted", "p_load_forecast", "p_pv_forecast", "p_service"):
             del file[layout.series_path("agent", name)]
         for name in layout.OPTIONAL_BILL_PARTS:
             del file[layout.table_path("bill", name)]
@@ -293,6 +297,23 @@ def test_meters_tell_what_was_contracted_and_shared_of_it(tmp_path: Path) -> Non
     for shared, billed in (("shared_import_kwh", "bought_p2p"), ("shared_export_kwh", "sold_p2p")):
         np.testing.assert_allclose(sums[shared], bills.loc[sums.index, billed], atol=1e-6)
     assert sums["shared_import_kwh"].sum() > 1.0
+
+
+def test_meters_leave_out_what_services_moved_where_forecasts_are_perfect(tmp_path: Path) -> None:
+    """Trades are those of the contracts; what is moved beside them was sold as a service."""
+    golden = unpacked_golden(tmp_path, "1.1.0")
+    with h5py.File(golden, "r+") as file:
+        agent = file["timeseries/agent"]
+        agent["p_service"][...] = agent["p_net"][...] - agent["p_contracted"][...]
+        del agent["p_contracted"]
+    with open_results(golden) as results:
+        stream = meter_stream(results, Period())
+        meters = pa.Table.from_batches(stream.blocks, stream.schema).to_pandas()
+        bills = results.table("bill").set_index("agent")
+    shared = meters.groupby("meter", observed=True)["shared_import_kwh"].sum()
+    np.testing.assert_allclose(shared, bills.loc[shared.index, "bought_p2p"], atol=1e-6)
+    taken = meters["import_kwh"] - meters["export_kwh"]
+    assert (taken - meters["contracted_kwh"]).abs().max() > 0.1
 
 
 # --- the page ---

@@ -250,6 +250,13 @@ def test_vehicles_and_batteries_serve_where_levels_clear_apart_and_forecasts_err
     assert done.recorder.totals.bills["imbalance"].any()
     owners = np.flatnonzero(done.recorder.totals.bills["flexibility"])
     assert np.setdiff1d(owners, batteries.agent).size > 0
+    moved, hours = done.of("agent", "p_service"), done.world.scenario.time.step_hours
+    assert set(np.flatnonzero(moved.any(axis=0))) == set(owners)
+    assert -moved.sum() * hours == pytest.approx(rows["accepted"].sum())
+    net, told = done.of("agent", "p_net"), done.of("agent", "p_contracted")
+    missed = done.of("agent", "p_load") - done.of("agent", "p_load_forecast")
+    missed -= done.of("agent", "p_pv") - done.of("agent", "p_pv_forecast")
+    np.testing.assert_allclose(net - told - moved, missed, atol=1e-9)
 
 
 @pytest.mark.parametrize(

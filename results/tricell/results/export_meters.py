@@ -17,7 +17,7 @@ moved what was traded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,9 +122,9 @@ def meter_stream(results: Results, period: Period) -> Stream:
     slots = max(VALUES_PER_BLOCK // (len(COLUMNS) * max(len(agents), 1)), 1)
     hours = float(results.attrs["time_step_s"]) / 3600.0
     axes = RowAxes(times, "meter", agents)
-    has_contracts = "p_contracted" in results.variables("agent")
+    names = ("p_net", *_telling_contracts(results.variables("agent")))
+    has_contracts = len(names) > 1
     schema = pa.schema([*axes.schema, *COLUMNS, *([CONTRACTED] if has_contracts else [])])
-    names = ("p_net", "p_contracted") if has_contracts else ("p_net", "p_net")
     powers = zip(
         *(results.blocks("agent", each, period.start, period.stop, slots=slots) for each in names),
         strict=True,
@@ -132,9 +132,9 @@ def meter_stream(results: Results, period: Period) -> Stream:
     sharing = _sharing(results, period, times, slots)
 
     def read() -> Iterator[pa.RecordBatch]:
-        for number, (metered_kw, traded_kw) in enumerate(powers):
+        for number, (metered_kw, *told_kw) in enumerate(powers):
             rows = slice(number * slots, number * slots + len(metered_kw))
-            contracted = traded_kw * hours
+            contracted = _contracted_kw(names, metered_kw, told_kw) * hours
             shared = sharing.of_block(rows, *_both_ways(contracted))
             told = (contracted,) if has_contracts else ()
             values = (*_both_ways(metered_kw * hours), *shared, *told)
@@ -143,6 +143,18 @@ def meter_stream(results: Results, period: Period) -> Stream:
         sharing.check()
 
     return Stream(schema, read())
+
+
+def _telling_contracts(variables: Sequence[str]) -> tuple[str, ...]:
+    """Give the variable that tells contracts from meters, none where meters tell them."""
+    return next(((name,) for name in ("p_contracted", "p_service") if name in variables), ())
+
+
+def _contracted_kw(names: Sequence[str], metered_kw: Floats, told_kw: Sequence[Floats]) -> Floats:
+    if not told_kw:
+        return metered_kw
+    # What services moved was sold beside the contracts.
+    return told_kw[0] if names[1] == "p_contracted" else metered_kw - told_kw[0]
 
 
 def _both_ways(energy: Floats) -> tuple[Floats, Floats]:

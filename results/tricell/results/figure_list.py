@@ -756,9 +756,9 @@ _FLEXIBILITY = tuple(
             "imbalance_energy",
             "kWh",
             EVERYWHERE,
-            "energy that differs from what was contracted, after deviations of members cancel; of "
-            "a level the sum of its areas",
-            "sum_t abs(sum_n (p_net - p_contracted)) h",
+            "energy that differs from what was contracted and what services moved, after "
+            "deviations of members cancel; of a level the sum of its areas",
+            "sum_t abs(sum_n (p_net - p_contracted - p_service)) h",
         ),
         FigureDefinition(
             "imbalance_cost",

@@ -142,15 +142,13 @@ def _imbalance_energy(results: Results, scopes: Scopes, hours: float) -> Values:
     told = results.variables("agent") if "agent" in results.groups else ()
     if not {"p_net", "p_contracted"} <= set(told) or not scopes.agent:
         return {}
+    names = ("p_net", "p_contracted", *({"p_service"} & set(told)))
     members = {scope: of for scope, of in scopes.members().items() if scope.kind != LEVEL}
     groups = np.array(list(members.values()), dtype=np.float64)
     of_agents, of_groups = np.zeros(len(scopes.agent)), np.zeros(len(groups))
-    days = (
-        results.blocks("agent", name, slots=layout.ROWS_PER_CHUNK)
-        for name in ("p_net", "p_contracted")
-    )
-    for net, contracted in zip(*days, strict=True):
-        deviation = np.nan_to_num(net - contracted) * hours  # nobody contracted for a gap
+    days = (results.blocks("agent", name, slots=layout.ROWS_PER_CHUNK) for name in names)
+    for net, *agreed in zip(*days, strict=True):
+        deviation = np.nan_to_num(net - sum(agreed)) * hours  # nobody contracted for a gap
         of_agents += np.abs(deviation).sum(axis=0)
         of_groups += np.abs(deviation @ groups.T).sum(axis=0)
     energy: dict[Scope, float | None] = dict(zip(members, of_groups.tolist(), strict=True))

@@ -464,6 +464,13 @@ _AGENT_ADDED = _added(
     Variable("p_contracted", "f8", "kW", "net power contracted at the gate, positive consumes"),
     Variable("p_load_forecast", "f8", "kW", "p_load as forecast at the gate"),
     Variable("p_pv_forecast", "f8", "kW", "p_pv_available as forecast at the gate"),
+    Variable(
+        "p_service",
+        "f8",
+        "kW",
+        "what services moved its storage by beside its contracts, positive consumes more; part "
+        "of p_net",
+    ),
 )
 _DEVICE = (
     *_all_required(

@@ -58,6 +58,9 @@ def _agent_values(layout: RecorderLayout, schedule: Schedule) -> Values:
             "p_load_forecast": contracted.forecast.p_load_kw + drawn,
             "p_pv_forecast": contracted.forecast.generation_kw,
         }
+    if schedule.services is not None:
+        moved = schedule.services.move_kw
+        values["p_service"] = sum_by_key(layout.store_agent, moved, n_agent)
     return values
 
 

@@ -17,6 +17,8 @@ from tricell.results.report.run_data import RunData
 from tricell.results.report.words import energy, euros, percent
 
 CONTRACT = ("p_net", "p_contracted")
+MOVED = "p_service"
+"""What services moved beside the contracts is no deviation."""
 MOST_SERVICES = 8
 """Services that get a panel of their own."""
 SERVICE_NAMES: Mapping[str, str] = {
@@ -72,9 +74,10 @@ def imbalance(data: RunData) -> Part:
 def _deviations(data: RunData) -> tuple[Values, Values]:
     """Return net deviation and sum of absolute deviations, kW, mean of each bucket."""
     net, apart = [np.empty(0)], [np.empty(0)]
-    pairs = (data.results.blocks("agent", name) for name in CONTRACT)
-    for metered, contracted in zip(*pairs, strict=True):
-        deviation = np.nan_to_num(metered - contracted)
+    names = (*CONTRACT, MOVED) if data.has("agent", MOVED) else CONTRACT
+    powers = (data.results.blocks("agent", name) for name in names)
+    for metered, *agreed in zip(*powers, strict=True):
+        deviation = np.nan_to_num(metered - sum(agreed))
         net.append(deviation.sum(axis=1))
         apart.append(np.abs(deviation).sum(axis=1))
     bucket = np.arange(data.slots_done) // data.slots_per_bucket
