@@ -876,7 +876,8 @@ _TOLD = (
         "EUR",
         (RUN,),
         "what looking ahead saved",
-        "told by the run: bills of the same run under the strategy rule less those of the run",
+        "told by the run: cost of the same run under the strategy rule less that of the run; cost is "
+        "bills less the worth of what is left in stores",
         is_everywhere=False,
     ),
     FigureDefinition(
@@ -884,7 +885,7 @@ _TOLD = (
         "EUR",
         (RUN,),
         "what perfect forecasts would have saved beyond that",
-        "told by the run: bills of the run less those of the same run with perfect foresight",
+        "told by the run: cost of the run less that of the same run with perfect forecasts",
         is_everywhere=False,
     ),
 )
