@@ -377,7 +377,8 @@ def test_persistence_needs_a_day_of_profiles() -> None:
     profiles = village().profiles
     short = Profiles(profiles.values[:95], profiles.columns, profiles.start, profiles.step_s)
     population = Population(**{**vars(village()), "profiles": short})
-    with pytest.raises(DataError, match="shorter than a day"):
+    told = r"profiles \(of this scenario\) are shorter than a day"
+    with pytest.raises(DataError, match=told):
         PersistenceForecast(population, RunSlots(0, 95, 96))
 
 

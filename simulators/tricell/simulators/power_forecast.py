@@ -179,9 +179,10 @@ class PersistenceForecast(PowerForecast):
         days = len(population.profiles.values) // run.per_day
         if not days:
             raise DataError(
-                f"forecasts: persistence takes each slot to be like the day before, but the "
-                f"profiles of {population.profiles.source or 'this scenario'} are shorter than a "
-                "day. Supply longer profiles, or choose another kind of forecasts."
+                "forecasts: persistence takes each slot to be like the day before, but the "
+                f"profiles ({population.profiles.source or 'of this scenario'}) are shorter than a "
+                "day. Supply longer profiles, or choose another kind of forecasts; constant "
+                "profiles last as long as the run."
             )
         self._rows_of_days = days * run.per_day
 
