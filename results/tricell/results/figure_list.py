@@ -876,8 +876,8 @@ _TOLD = (
         "EUR",
         (RUN,),
         "what looking ahead saved",
-        "told by the run: cost of the same run under the strategy rule less that of the run; cost is "
-        "bills less the worth of what is left in stores",
+        "told by the run: cost of the same run under the strategy rule less that of the run; cost "
+        "is bills less the worth of what is left in stores",
         is_everywhere=False,
     ),
     FigureDefinition(
