@@ -3,8 +3,8 @@
 ``python docs/make_pictures.py`` runs the shipped scenario `district` and writes
 ``docs/images/district.png``, figures of ``tricell plot`` and views of the report of the run. Then
 it carries out the study of ``docs/study.md`` over four days and writes figures of its report, and
-runs the scenario of ``docs/flexibility.md`` by every strategy for ``docs/images/flexibility.png``. It
-needs the packages of ``pip install -e ".[dev,docs]"`` and Chromium.
+runs the scenario of ``docs/flexibility.md`` by every strategy for ``docs/images/flexibility.png``.
+It needs the packages of ``pip install -e ".[dev,docs]"`` and Chromium.
 """
 
 from __future__ import annotations
