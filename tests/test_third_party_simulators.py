@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -36,18 +35,10 @@ from tricell.scenarios.world import World, build_world
 
 FOLDER = Path(__file__).parent / "third_party"
 SCRIPT = FOLDER / "scripted_load.py"
+COMMANDS = FOLDER / "commands.py"
 HOUSEHOLD = "Load R11"
 RATED_KW = 14.25  # of that load in pandapower's create_cigre_network_lv
 SLOTS = 12
-# A shell's background job ignores Ctrl-C, and so would its children without the first line.
-PROGRAM = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from tricell.scenarios.command_line import main
-main()
-"""
-TRICELL = [sys.executable, "-c", PROGRAM]
-
 SMALL = (
     "name=small",
     "time.days=0.125",
@@ -494,29 +485,36 @@ FAILURES = {
 }
 
 
+@dataclass(frozen=True)
+class Commands:
+    """Starts the command in processes of its own, one after another."""
+
+    starter: subprocess.Popen[str]
+
+    def start(self, folder: Path) -> int:
+        """Start the command in a folder and return the number of its process."""
+        assert self.starter.stdin is not None
+        self.starter.stdin.write(f"{folder}\n")
+        self.starter.stdin.flush()
+        return self._number()
+
+    def outcome(self, folder: Path) -> Outcome:
+        """Wait for the command's end."""
+        code = self._number()
+        said = (folder / "said.txt").read_text(encoding="utf-8")
+        return Outcome(folder, code, said, processes_in(folder))
+
+    def _number(self) -> int:
+        assert self.starter.stdout is not None
+        return int(self.starter.stdout.readline())
+
+
 @pytest.fixture(scope="module")
-def failed_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
-    """Run the command for all failures, two at a time: each takes seconds to import."""
-    with ThreadPoolExecutor(2) as pool:
-        yield {
-            name: pool.submit(tricell_run, tmp_path_factory.mktemp("run"), failure)
-            for name, failure in FAILURES.items()
-        }
-
-
-def tricell_run(folder: Path, failure: Failure) -> Outcome:
-    written(folder, *failure.parts)
-    done = subprocess.run(
-        [*TRICELL, "run", "scenario.yaml"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "COLUMNS": "200", "TERM": "dumb"},
-    )
-    return Outcome(folder, done.returncode, done.stdout, processes_in(folder))
+def commands() -> Iterator[Commands]:
+    environment = {**os.environ, "COLUMNS": "200", "TERM": "dumb"}
+    streams: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, COMMANDS], env=environment, **streams) as starter:
+        yield Commands(starter)
 
 
 def processes_in(folder: Path) -> list[int]:
@@ -525,9 +523,12 @@ def processes_in(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failing_simulator_ends_the_command_with_its_name_and_no_traceback(
-    name: str, failed_runs: dict[str, Future[Outcome]]
+    name: str, commands: Commands, tmp_path: Path
 ) -> None:
-    failure, outcome = FAILURES[name], failed_runs[name].result()
+    failure = FAILURES[name]
+    written(tmp_path, *failure.parts)
+    commands.start(tmp_path)
+    outcome = commands.outcome(tmp_path)
     assert outcome.code == 2, outcome.text
     assert failure.told in outcome.text
     for noise in ("Traceback", "Warning", "INFO", "never retrieved", "was destroyed"):
@@ -564,30 +565,27 @@ def runs(process: int) -> bool:
 
 
 @pytest.mark.parametrize("when", ["in a step", "while it starts"])
-def test_ctrl_c_stops_the_run_and_the_simulators(when: str, tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_run_and_the_simulators(
+    when: str, commands: Commands, tmp_path: Path
+) -> None:
     starts = when == "while it starts"
     command = COMMAND.replace("%(addr)s", "hang %(addr)s") if starts else COMMAND
     written(tmp_path, *guest(command, init="misbehaves: hangs"))
-    process = subprocess.Popen(
-        [*TRICELL, "run", "scenario.yaml"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", "TERM": "dumb"},
-    )
+    process = commands.start(tmp_path)
     wait_until_it_hangs(tmp_path / "guest.pid")
-    process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=20)
-    assert process.returncode == 130, text
-    assert "tricell was stopped by Ctrl-C before the end." in text
-    assert "Traceback" not in text
-    assert processes_in(tmp_path)
-    assert not [number for number in processes_in(tmp_path) if is_alive(number)]
+    os.kill(process, signal.SIGINT)
+    outcome = commands.outcome(tmp_path)
+    assert outcome.code == 130, outcome.text
+    assert "tricell was stopped by Ctrl-C before the end." in outcome.text
+    assert "Traceback" not in outcome.text
+    assert outcome.processes
+    assert not [number for number in outcome.processes if is_alive(number)]
     if starts:
-        assert "No file was written." in text
+        assert "No file was written." in outcome.text
     else:
-        assert "slots computed so far are in small.h5; `tricell run --resume small.h5`" in text
+        assert (
+            "slots computed so far are in small.h5; `tricell run --resume small.h5`" in outcome.text
+        )
         assert_failed_in_slot_3(tmp_path / "small.h5", "stopped by Ctrl-C")
 
 
