@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from shutil import copytree
@@ -672,6 +672,21 @@ def test_the_calendar_of_a_record_has_its_zone(written: Written) -> None:
 
 
 @pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Address of a cluster in this process, which has imported already what workers need."""
+    cluster_of: Any = LocalCluster  # its own annotations are incomplete
+    with cluster_of(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+    ) as running:
+        yield running.scheduler_address
+
+
+@pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Carry out the small study once; gives the study file and the folder of the results."""
     folder = tmp_path_factory.mktemp("study")
@@ -696,19 +711,21 @@ def test_a_study_of_real_runs_recovers_the_allowed_revenue(studied: tuple[Path, 
     assert len(bills) == 6 * bills["customer"].nunique()
 
 
-def test_a_study_goes_on_with_the_runs_that_are_there(studied: tuple[Path, Path]) -> None:
+def test_a_study_goes_on_with_the_runs_that_are_there(
+    studied: tuple[Path, Path], cluster: str
+) -> None:
     """Half of the records are lost, as after an interruption: only those are simulated."""
     file, folder = studied
     records = sorted((folder / "runs").glob("*.h5"))
     for record in records[::2]:
         record.unlink()
-    outcome = run_study(load_study(str(file)), folder, workers=1, force=True)
+    outcome = run_study(load_study(str(file)), folder, scheduler=cluster, force=True)
     assert outcome.state.simulated == len(records[::2])
     assert sorted((folder / "runs").glob("*.h5")) == records
 
 
 def test_a_study_with_a_failed_design_is_written_and_ends_with_an_exit_code_of_its_own(
-    studied: tuple[Path, Path], tmp_path: Path
+    studied: tuple[Path, Path], cluster: str, tmp_path: Path
 ) -> None:
     file, folder = studied
     nothing = "  - name: nothing\n    charges: [{kind: injection, rate_eur_per_kwh: 0}]\n"
@@ -716,7 +733,7 @@ def test_a_study_with_a_failed_design_is_written_and_ends_with_an_exit_code_of_i
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(text)
     copytree(folder / "runs", tmp_path / "out" / "runs")
-    command = ["study", str(wrong), "-o", str(tmp_path / "out"), "--workers", "1", "--quiet"]
+    command = ["study", str(wrong), "-o", str(tmp_path / "out"), "--quiet", "--scheduler", cluster]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
     assert "nothing, closure fixed" in result.output
@@ -741,19 +758,10 @@ def test_existing_results_are_seen_before_anything_starts(studied: tuple[Path, P
 
 
 def test_a_cluster_gives_what_local_processes_give(
-    studied: tuple[Path, Path], tmp_path: Path
+    studied: tuple[Path, Path], cluster: str, tmp_path: Path
 ) -> None:
     file, folder = studied
-    cluster_of: Any = LocalCluster  # its own annotations are incomplete
-    with cluster_of(
-        n_workers=1,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp",
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-    ) as cluster:
-        run_study(load_study(str(file)), tmp_path, scheduler=cluster.scheduler_address)
+    run_study(load_study(str(file)), tmp_path, scheduler=cluster)
     with (
         open_study(folder / "small.study.h5") as one,
         open_study(tmp_path / "small.study.h5") as two,
