@@ -235,7 +235,9 @@ def test_orders_from_a_plan_stay_in_the_band_and_never_buy_and_sell_at_once(
     plan = PlannedSlot(np.where(charges, charge, 0.0), np.where(charges, 0.0, discharge), value)
     energy = EnergyPerPower(np.full(len(must), 0.9), np.full(len(must), 1 / 0.9), 0.01 + 0 * must)
     agent = np.zeros(len(must), np.int64)
-    owner = OwnerTerms(agent, np.array([surplus]), np.full(len(must), fee), np.zeros(1))
+    owner = OwnerTerms(
+        agent, np.array([surplus]), np.full(len(must), fee), np.zeros(1), np.full(1, 0.3)
+    )
     orders = planned_orders(plan, band, energy, owner)
     upper, price = orders.upper_kw, orders.limit_price_eur_per_kwh
     bought = upper[Step.CHARGE_OWN] + upper[Step.CHARGE_MARKET]
@@ -255,7 +257,7 @@ def test_a_plan_that_charges_is_bid_above_its_value_and_one_that_stands_still_be
     band = PowerBand(np.array([-4.0, -4.0]), np.array([4.0, 4.0]))
     plan = PlannedSlot(np.array([2.0, 0.0]), np.zeros(2), np.array([0.2, 0.2]))
     energy = EnergyPerPower(np.ones(2), np.ones(2), np.zeros(2))
-    owner = OwnerTerms(np.array([0, 1]), np.array([0.5, 0.0]), np.zeros(2), np.zeros(1))
+    owner = OwnerTerms(np.array([0, 1]), np.array([0.5, 0.0]), np.zeros(2), np.zeros(1), np.ones(1))
     orders = planned_orders(plan, band, energy, owner)
     np.testing.assert_allclose(orders.upper_kw[:, 0], [0.5, 1.5, 0.0, 0.0])
     np.testing.assert_allclose(orders.upper_kw[:, 1], [0.0, 4.0, 0.0, 4.0])
@@ -275,3 +277,14 @@ def test_tanks_of_several_fleets_stand_side_by_side() -> None:
     some = joined.some(np.arange(12, 32))
     np.testing.assert_array_equal(some.charge_kw, parts[1].charge_kw)
     assert replace(some).kept.shape == (len(STEPS), 20)
+
+
+def test_no_store_bids_more_than_the_retailer_asks() -> None:
+    """However much a plan fears that lines are full: 9 EUR/kWh is a breach, not a price."""
+    band = PowerBand(np.array([-4.0]), np.array([4.0]))
+    plan = PlannedSlot(np.array([2.0]), np.zeros(1), np.array([9.0]))
+    energy = EnergyPerPower(np.array([0.9]), np.array([1 / 0.9]), np.zeros(1))
+    owner = OwnerTerms(np.array([0]), np.zeros(1), np.array([0.02]), np.zeros(1), np.array([0.3]))
+    orders = planned_orders(plan, band, energy, owner)
+    price = orders.limit_price_eur_per_kwh[Step.CHARGE_MARKET, 0]
+    assert 0.3 - 0.02 < price < 0.3 - 0.02 + 1e-3

@@ -87,6 +87,11 @@ class OwnerPrices:
     hours: float
     first_slot_of_day: int
 
+    @property
+    def slots(self) -> int:
+        """Slots of the run."""
+        return len(self.prices.retail)
+
     def of_first(self, count: int) -> OwnerPrices:
         """Return the prices of the first stores only."""
 

@@ -20,7 +20,8 @@ offered both ways, with the lower sign. Prices of an optimal plan and its power 
 charges only where a stored kWh is worth what it costs, so that with a plan that comes true just
 the planned power is accepted. Where things come otherwise, prices decide. As the value of what can
 be given back counts as at least 0, nothing charges and gives back at once, at negative prices
-neither.
+neither. Nobody has to pay more than the retailer asks, so :math:`v a` counts as the owner's retail
+price at most: what a plan fears of full lines is no bid.
 
 Where a household plans that one of its stores fills another, what passes between them behind the
 meter is firm (`kept_inside`) and no order.
@@ -70,12 +71,14 @@ class OwnerTerms:
     surplus_kw : own generation less firm load, kW, shape (n_agent,).
     fee : on energy from inside the own area, with the own charge on imports, shape (n_store,).
     export_charge : on exported energy, shape (n_store,).
+    retail : all-in price of energy from the retailer, shape (n_store,) or (1,).
     """
 
     agent: IntArray
     surplus_kw: FloatArray
     fee: FloatArray
     export_charge: FloatArray
+    retail: FloatArray
 
 
 def kept_inside(
@@ -135,7 +138,8 @@ def planned_orders(
     own_discharge = shared_by_owner(owner.agent, sells, -owner.surplus_kw)
     upper = np.stack([own_charge, buys - own_charge, own_discharge, sells - own_discharge])
     margin = MARGIN_EUR_PER_KWH
-    value = np.where(give > 0, np.maximum(plan.value_eur_per_kwh, 0.0), plan.value_eur_per_kwh)
+    value = np.minimum(plan.value_eur_per_kwh, np.maximum(owner.retail, 0.0) / energy.into)
+    value = np.where(give > 0, np.maximum(value, 0.0), value)
     pays = value * energy.into + np.where(charges, margin, -margin)
     out_of = np.where(give > 0, energy.out_of, 0.0)
     takes = value * out_of + energy.wear_eur_per_kwh + np.where(gives, -margin, margin)

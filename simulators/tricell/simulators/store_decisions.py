@@ -35,6 +35,9 @@ from tricell.simulators.planned_orders import (
 from tricell.simulators.population import FloatArray, IntArray
 from tricell.simulators.strategies.shared_storage import shared_storage_orders
 
+LATER_IS_SURE = 0.95
+"""Share of its price that energy for later needs counts with; below 1, as it may not be needed."""
+
 
 @dataclass(frozen=True)
 class StoreDecision:
@@ -244,6 +247,7 @@ class ByPlan:
             surplus_kw - self._of_agents(must, surplus_kw),
             self._prices.fee_at(slot),
             self._prices.export_charge_at(slot),
+            self._prices.retail_at(np.array([slot]))[0],
         )
         orders = planned_orders(now, band, energy, terms, must)
         if len(self._shared):
@@ -273,13 +277,17 @@ class ByPlan:
         }
 
     def _worth_at_end(self, slot: int, outlook: TankOutlook) -> FloatArray:
-        """Return what is sure to be got for energy that is left, EUR/kWh: what export earns.
+        """Return what is sure to be got for energy that is left, EUR/kWh.
 
-        Heat is worth what it would have earned to export the energy instead.
+        What gives back can export; heat, and energy in a vehicle that only takes, saves buying it
+        later, at the cheapest price that is foreseen.
         """
-        earned = np.maximum(self._prices.earned_at(slot).min(axis=0), 0.0)
-        per_kwh = outlook.into_kwh_per_kw[-1] / self._manager.steps.hours[-1]
-        return np.asarray(earned / np.maximum(per_kwh, 1.0))
+        ahead = np.arange(slot, min(slot + self._manager.steps.total_slots, self._prices.slots))
+        into = outlook.into_kwh_per_kw[-1] / self._manager.steps.hours[-1]
+        earned = np.maximum(self._prices.earned_at(slot)[0], 0.0) / np.maximum(into, 1.0)
+        saved = np.maximum(self._prices.retail_at(ahead).min(axis=0), 0.0) / into
+        gives_back = (outlook.discharge_kw > 0.0).any(axis=0)
+        return np.asarray(np.where(gives_back, earned, LATER_IS_SURE * saved))
 
     def memory(self) -> Mapping[str, Any]:
         """Return the plan in force and what the solver starts from."""
