@@ -377,16 +377,34 @@ def later(given: dict[str, Any], plan: Plan) -> dict[str, Any]:
     return given | moved | {"outlook": outlook, "prices": now}
 
 
+def the_whole_horizon(plans: CommunityPlanner) -> Any:
+    """All steps as one Pyomo model, with the numbers of the last plan."""
+    whole, before = pe.ConcreteModel(), None
+    whole.steps = pe.Block(range(len(plans.steps)))
+    for t, block in whole.steps.items():
+        step = build_community_model(plans.problem)
+        for parameter in step.component_objects(pe.Param):
+            values = plans.program.parameter(parameter.name)[t]
+            for index, value in zip(parameter.index_set(), values, strict=True):
+                parameter[index] = float(value)
+        step.cost.deactivate()
+        block.step = step
+        if before is not None:
+            step.before_kwh.setlb(None)
+            step.before_kwh.setub(None)
+            block.begins = pe.Constraint(
+                step.tanks, rule=lambda _, j, a=before, b=step: a.stored_kwh[j] == b.before_kwh[j]
+            )
+        before = step
+    whole.cost = pe.Objective(expr=sum(block.step.cost.expr for block in whole.steps.values()))
+    return whole
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_plan_costs_what_pyomos_own_solver_finds(seed: int) -> None:
     plans, given = random_community(seed)
     plan = plans.plan(**given)
-    model = build_community_model(plans.problem)
-    for parameter in model.component_objects(pe.Param):
-        values = plans.program.parameter(parameter.name)
-        for index, value in zip(parameter.index_set(), values, strict=True):
-            parameter[index] = float(value)
-    found = Highs().solve(model)
+    found = Highs().solve(the_whole_horizon(plans))
     ours = float(plans.program.cost @ plans.program.solve().values)
     assert float(found.incumbent_objective) == pytest.approx(ours, rel=1e-7, abs=1e-6)
     assert len(plans.problem.watched.limited)

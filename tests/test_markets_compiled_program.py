@@ -248,6 +248,44 @@ def test_copies_of_a_model_are_solved_at_once_each_with_its_own_parameters() -> 
         assert solution.objective == pytest.approx(total, rel=RELATIVE)
 
 
+def an_hour_of_a_heated_house() -> Any:
+    """An hour of `a_heated_house`, that begins with the heat of the hour before."""
+    model = pe.ConcreteModel()
+    model.price = pe.Param(mutable=True, initialize=0.3)
+    model.cop = pe.Param(mutable=True, initialize=3.0)
+    model.lost = pe.Param(mutable=True, initialize=0.1)
+    model.need = pe.Param(mutable=True, initialize=4.0)
+    model.power = pe.Var(bounds=(0.0, 3.0))
+    model.before = pe.Var(bounds=(2.0, 2.0))
+    model.stored = pe.Var(bounds=(0.0, 8.0))
+    model.missed = pe.Var(bounds=(0.0, None))
+    kept = (1.0 - model.lost) * model.before
+    added = model.cop * model.power - model.need + model.missed
+    model.balance = pe.Constraint(expr=model.stored == kept + added)
+    model.cost = pe.Objective(expr=model.price * model.power + 5.0 * model.missed + model.before)
+    return model
+
+
+def test_chained_copies_begin_with_what_the_copy_before_ends_with() -> None:
+    hour, whole = an_hour_of_a_heated_house(), a_heated_house()
+    chain = CompiledProgram(hour, copies=6, chained=(hour.before, hour.stored))
+    program = CompiledProgram(whole)
+    assert chain.columns(hour.before)[1:].tolist() == chain.columns(hour.stored)[:-1].tolist()
+    assert len(np.unique([chain.columns(v) for v in hour.component_objects(pe.Var)])) == 6 * 3 + 1
+    for values in heat_of_a_day(10):
+        set_all(program, values)
+        for name, value in values.items():
+            chain.parameter(name)[:] = np.reshape(value, (-1, 1))
+        # Of the 2 kWh that `a_heated_house` begins with nothing is lost.
+        chain.parameter("lost")[0] = 0.0
+        found, expected = chain.solve(), program.solve()
+        # Only what the first hour begins with costs 1 EUR per kWh.
+        assert found.objective - 2.0 == pytest.approx(expected.objective, rel=RELATIVE, abs=1e-9)
+        np.testing.assert_allclose(
+            chain.form.matrix @ found.values, chain.form.row_lower(chain.theta), atol=FEASIBILITY
+        )
+
+
 def test_a_missing_number_in_one_copy_is_refused_by_name() -> None:
     program = CompiledProgram(a_heated_house(), copies=2)
     program.parameter("need")[1, 3] = np.nan

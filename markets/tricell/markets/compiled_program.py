@@ -17,7 +17,7 @@ its basis anew, so they should be few; a program without such coefficients pays 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import highspy
@@ -83,6 +83,10 @@ class AffineMap:
         """Evaluate at theta."""
         return np.asarray(self.constant + self.matrix @ theta, dtype=np.float64)
 
+    def some(self, places: Indices) -> AffineMap:
+        """Return the map of some of the values."""
+        return AffineMap(self.constant[places], self.matrix[places])
+
     def repeated(self, copies: int) -> AffineMap:
         """Return the map of as many copies, each with its own theta, one after the other."""
         matrix = sp.csr_matrix(sp.block_diag([self.matrix] * copies, format="csr"))
@@ -123,6 +127,30 @@ class LinearForm:
         )
         matrix = sp.csc_matrix(sp.block_diag([self.matrix] * copies, format="csc"))
         return LinearForm(matrix, **{**maps, "offset": offset})
+
+    def with_columns_joined(self, place: Indices) -> LinearForm:
+        """Return the form in which columns of the same place in `place` are one and the same.
+
+        Costs and bounds of a joint column are those of the first that goes there.
+        """
+        matrix, n_column = self.matrix, int(place.max(initial=-1)) + 1
+        column = place[self.column_of(np.arange(matrix.nnz))]
+        # By column, then by row: the order of a matrix stored by columns.
+        order = np.lexsort((matrix.indices, column))
+        starts = np.searchsorted(column[order], np.arange(n_column + 1))
+        joined = sp.csc_matrix(
+            (matrix.data[order], matrix.indices[order], starts),
+            shape=(matrix.shape[0], n_column),
+        )
+        first = np.unique(place, return_index=True)[1].astype(np.int64)
+        return replace(
+            self,
+            matrix=joined,
+            coefficients=self.coefficients.some(order),
+            cost=self.cost.some(first),
+            column_lower=self.column_lower.some(first),
+            column_upper=self.column_upper.some(first),
+        )
 
     def column_of(self, entries: Indices) -> Indices:
         """Return the columns in which entries of the matrix lie, by place in `matrix.data`."""
@@ -279,6 +307,9 @@ class CompiledProgram:
         nothing to do with each other. Walking one model and repeating its arrays takes far less
         than walking a large model. Parameters, columns and rows then have one more axis, the
         first: shape (copies, ...).
+    chained : two variables of the same index. In each copy but the first, the former is the
+        latter of the copy before, such as what a step begins with and what it ends with; its own
+        costs and bounds count in the first copy alone.
 
     Attributes
     ----------
@@ -294,7 +325,13 @@ class CompiledProgram:
         Cost and bounds per column at the current theta, after `update`.
     """
 
-    def __init__(self, model: pe.ConcreteModel, copies: int | None = None) -> None:
+    def __init__(
+        self,
+        model: pe.ConcreteModel,
+        copies: int | None = None,
+        *,
+        chained: tuple[pe.Var, pe.Var] | None = None,
+    ) -> None:
         self._copies = copies
         self._slices, parameters = self._number_parameters(model)
         self.theta = np.array([pe.value(p) for p in parameters], dtype=np.float64)
@@ -304,9 +341,13 @@ class CompiledProgram:
         self._column = {id(v): k for k, v in enumerate(columns)}
         self._row = {id(c): k for k, c in enumerate(rows)}
         self.form = self._walk(model, columns, rows, _Walker(parameters))
+        # Where the columns of each copy lie.
+        self._places = np.arange((copies or 1) * len(columns)).reshape(-1, len(columns))
         if copies is not None:
             self.form = self.form.repeated(copies)
             self.theta = np.tile(self.theta, copies)
+        if chained is not None:
+            self._chain(*chained)
         self.cold_starts = self.reused = 0
         self._highs = _new_highs()
         self._sent: list[Floats] = []
@@ -314,6 +355,15 @@ class CompiledProgram:
         self._recalled: NDArray[np.int8] | None = None
         self._prepare_updates()
         self._load()
+
+    def _chain(self, begins_with: pe.Var, ends_with: pe.Var) -> None:
+        begins, ends = self.columns(begins_with)[0], self.columns(ends_with)[0]
+        kept = np.ones(self._places.shape, dtype=np.bool_)
+        kept[1:, begins] = False
+        places = np.cumsum(kept).reshape(kept.shape) - 1
+        places[1:, begins] = places[:-1, ends]
+        self._places = places
+        self.form = self.form.with_columns_joined(places.ravel())
 
     @staticmethod
     def _number_parameters(model: pe.ConcreteModel) -> tuple[dict[str, slice], list[Any]]:
@@ -449,19 +499,15 @@ class CompiledProgram:
 
     def columns(self, variable: pe.Var) -> Indices:
         """Return the column numbers of an indexed or scalar variable, in its index order."""
-        numbers = [self._column[id(v)] for v in variable.values()]
-        return self._in_copies(numbers, len(self._column))
+        numbers = np.array([self._column[id(v)] for v in variable.values()], dtype=np.int64)
+        return self._places[0, numbers] if self._copies is None else self._places[:, numbers]
 
     def rows(self, constraint: pe.Constraint) -> Indices:
         """Return the row numbers of a constraint, in its index order."""
-        numbers = [self._row[id(c)] for c in constraint.values()]
-        return self._in_copies(numbers, len(self._row))
-
-    def _in_copies(self, numbers: list[int], size: int) -> Indices:
-        first = np.array(numbers, dtype=np.int64)
+        numbers = np.array([self._row[id(c)] for c in constraint.values()], dtype=np.int64)
         if self._copies is None:
-            return first
-        return first + size * np.arange(self._copies)[:, None]
+            return numbers
+        return numbers + len(self._row) * np.arange(self._copies)[:, None]
 
     def solve(self) -> Solution:
         """Solve at the current theta, warm from the last basis.

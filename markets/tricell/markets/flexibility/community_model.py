@@ -1,4 +1,7 @@
-r"""The program by which one manager plans all tanks of a community, in Pyomo.
+r"""The program by which one manager plans all tanks of a community, in Pyomo: one step of it.
+
+All steps are alike, so a plan chains copies of this one (`CompiledProgram`): what tanks hold
+before a step is what they hold after the step before.
 
 Over the steps t of a plan, each h hours long, with tanks j (`tanks`), their owners o, areas a, and
 pools p of members without tanks that may be curtailed::
@@ -247,13 +250,11 @@ class CommunityProblem:
     network : grid, areas, voltage bounds and breach prices (its orders do not matter here).
     members : who stands where.
     watched : limits that could bind.
-    hours : length of every step, h, shape (H,).
     """
 
     network: JointProblem
     members: CommunityMembers
     watched: WatchedGrid
-    hours: Floats
 
     @cached_property
     def agent_area(self) -> Indices:
@@ -292,8 +293,8 @@ class CommunityProblem:
 
 
 def build_community_model(problem: CommunityProblem) -> pe.ConcreteModel:
-    """Return the Pyomo model; its parameters still carry neutral values."""
-    model = pe.ConcreteModel(name="community plan")
+    """Return the Pyomo model of one step; its parameters still carry neutral values."""
+    model = pe.ConcreteModel(name="community step")
     _declare_sets(model, problem)
     _declare_parameters(model)
     _declare_tanks(model)
@@ -304,15 +305,14 @@ def build_community_model(problem: CommunityProblem) -> pe.ConcreteModel:
     _constraint_area(model, problem)
     _constraint_flow(model, problem)
     _constraint_voltage_drop(model, problem)
-    _objective_cost(model, problem)
+    _objective_cost(model, problem.network)
     return model
 
 
 def _declare_sets(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
-    """Declare steps, tanks, owners, areas, pools, edges and nodes, by their row numbers."""
+    """Declare tanks, owners, areas, pools, edges and nodes, by their row numbers."""
     members, watched = problem.members, problem.watched
     produces = members.highest_generation_kw[members.owners] > 0.0
-    model.steps = pe.RangeSet(0, len(problem.hours) - 1)
     model.tanks = pe.RangeSet(0, len(members.tank_agent) - 1)
     model.giving = pe.Set(initialize=members.giving.tolist())
     model.owners = pe.RangeSet(0, len(members.owners) - 1)
@@ -327,35 +327,37 @@ def _declare_sets(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
 
 
 def _declare_parameters(model: pe.ConcreteModel) -> None:
-    """Everything that a plan sets; costs are of a kW, or a kWh, over a whole step."""
+    """Everything that a plan sets for a step; costs are of a kW, or a kWh, over all of it."""
 
     def declare(name: str, *index: Any, value: float = 0.0) -> None:
         setattr(model, name, pe.Param(*index, mutable=True, initialize=value))
 
-    steps, tanks = model.steps, model.tanks
-    declare("kept", steps, tanks, value=1.0)
-    declare("into_kwh_per_kw", steps, tanks, value=1.0)
-    declare("out_kwh_per_kw", steps, model.giving, value=1.0)
-    declare("inflow_kwh", steps, tanks)
-    declare("lowest_kwh", steps, tanks)
-    declare("highest_kwh", steps, tanks)
-    declare("charge_max_kw", steps, tanks)
-    declare("discharge_max_kw", steps, model.giving)
-    declare("wear_cost", steps, model.giving)
+    tanks = model.tanks
+    declare("hours", value=1.0)
+    declare("start_kwh", tanks)
+    declare("kept", tanks, value=1.0)
+    declare("into_kwh_per_kw", tanks, value=1.0)
+    declare("out_kwh_per_kw", model.giving, value=1.0)
+    declare("inflow_kwh", tanks)
+    declare("lowest_kwh", tanks)
+    declare("highest_kwh", tanks)
+    declare("charge_max_kw", tanks)
+    declare("discharge_max_kw", model.giving)
+    declare("wear_cost", model.giving)
     declare("shortfall_cost", tanks, value=1.0)
     declare("worth", tanks)
-    declare("owner_firm_kw", steps, model.owners)
-    declare("owner_generation_kw", steps, model.producers)
-    declare("bought_max_kw", steps, model.owners)
-    declare("sold_max_kw", steps, model.owners)
-    declare("bought_cost", steps, model.owners, value=1.0)
-    declare("sold_cost", steps, model.owners)
-    declare("pool_surplus_kw", steps, model.pools)
-    declare("pool_refund", steps, model.pools)
-    declare("area_firm_kw", steps, model.areas)
-    declare("import_cost", steps, model.areas, value=1.0)
-    declare("export_earns", steps, model.areas)
-    declare("edge_firm_kw", steps, model.edges)
+    declare("owner_firm_kw", model.owners)
+    declare("owner_generation_kw", model.producers)
+    declare("bought_max_kw", model.owners)
+    declare("sold_max_kw", model.owners)
+    declare("bought_cost", model.owners, value=1.0)
+    declare("sold_cost", model.owners)
+    declare("pool_surplus_kw", model.pools)
+    declare("pool_refund", model.pools)
+    declare("area_firm_kw", model.areas)
+    declare("import_cost", model.areas, value=1.0)
+    declare("export_earns", model.areas)
+    declare("edge_firm_kw", model.edges)
     declare("flow_min_kw", model.limited_edges)
     declare("flow_max_kw", model.limited_edges)
     declare("voltage_offset", model.drop_edges)
@@ -363,103 +365,88 @@ def _declare_parameters(model: pe.ConcreteModel) -> None:
 
 def _declare_tanks(model: pe.ConcreteModel) -> None:
     """Declare power and energy of tanks, and what they lack or cannot take."""
-    model.charge_kw = pe.Var(
-        model.steps, model.tanks, bounds=lambda m, t, j: (0.0, m.charge_max_kw[t, j])
-    )
-    model.discharge_kw = pe.Var(
-        model.steps, model.giving, bounds=lambda m, t, j: (0.0, m.discharge_max_kw[t, j])
-    )
-    model.stored_kwh = pe.Var(
-        model.steps,
-        model.tanks,
-        bounds=lambda m, t, j: (m.lowest_kwh[t, j], m.highest_kwh[t, j]),
-    )
-    model.missing_kwh = pe.Var(model.steps, model.tanks, bounds=(0.0, None))
-    model.excess_kwh = pe.Var(model.steps, model.tanks, bounds=(0.0, None))
+    model.charge_kw = pe.Var(model.tanks, bounds=lambda m, j: (0.0, m.charge_max_kw[j]))
+    model.discharge_kw = pe.Var(model.giving, bounds=lambda m, j: (0.0, m.discharge_max_kw[j]))
+    model.before_kwh = pe.Var(model.tanks, bounds=lambda m, j: (m.start_kwh[j], m.start_kwh[j]))
+    model.stored_kwh = pe.Var(model.tanks, bounds=lambda m, j: (m.lowest_kwh[j], m.highest_kwh[j]))
+    model.missing_kwh = pe.Var(model.tanks, bounds=(0.0, None))
+    model.excess_kwh = pe.Var(model.tanks, bounds=(0.0, None))
 
 
 def _declare_trade(model: pe.ConcreteModel) -> None:
     """Declare what owners buy and sell, what is curtailed, and import and export of areas, kW."""
     # The balances imply these bounds. Stated, they let the dual simplex method begin at once: a
     # column between two bounds is dual feasible at one of them.
-    model.bought_kw = pe.Var(
-        model.steps, model.owners, bounds=lambda m, t, o: (0.0, m.bought_max_kw[t, o])
-    )
-    model.sold_kw = pe.Var(
-        model.steps, model.owners, bounds=lambda m, t, o: (0.0, m.sold_max_kw[t, o])
-    )
+    model.bought_kw = pe.Var(model.owners, bounds=lambda m, o: (0.0, m.bought_max_kw[o]))
+    model.sold_kw = pe.Var(model.owners, bounds=lambda m, o: (0.0, m.sold_max_kw[o]))
     model.curtailed_kw = pe.Var(
-        model.steps, model.producers, bounds=lambda m, t, o: (0.0, m.owner_generation_kw[t, o])
+        model.producers, bounds=lambda m, o: (0.0, m.owner_generation_kw[o])
     )
-    model.pool_curtailed_kw = pe.Var(
-        model.steps, model.pools, bounds=lambda m, t, p: (0.0, m.pool_surplus_kw[t, p])
-    )
-    model.import_kw = pe.Var(model.steps, model.areas, bounds=(0.0, None))
-    model.export_kw = pe.Var(model.steps, model.areas, bounds=(0.0, None))
+    model.pool_curtailed_kw = pe.Var(model.pools, bounds=lambda m, p: (0.0, m.pool_surplus_kw[p]))
+    model.import_kw = pe.Var(model.areas, bounds=(0.0, None))
+    model.export_kw = pe.Var(model.areas, bounds=(0.0, None))
 
 
 def _declare_network_state(model: pe.ConcreteModel, network: JointProblem) -> None:
     """Declare flows and squared voltages within limits, and how far these are exceeded."""
 
-    def flow_limits(m: pe.ConcreteModel, _: int, e: int) -> tuple[Any, Any]:
+    def flow_limits(m: pe.ConcreteModel, e: int) -> tuple[Any, Any]:
         return (m.flow_min_kw[e], m.flow_max_kw[e]) if e in m.limited_edges else (None, None)
 
-    def band(m: pe.ConcreteModel, _: int, n: int) -> tuple[Any, Any]:
+    def band(m: pe.ConcreteModel, n: int) -> tuple[Any, Any]:
         if n not in m.bounded_nodes:
             return None, None
         return float(network.v2_min[n]), float(network.v2_max[n])
 
-    steps = model.steps
-    model.flow_kw = pe.Var(steps, model.edges, bounds=flow_limits)
-    model.voltage2 = pe.Var(steps, model.voltage_nodes, bounds=band)
+    model.flow_kw = pe.Var(model.edges, bounds=flow_limits)
+    model.voltage2 = pe.Var(model.voltage_nodes, bounds=band)
     for name, where in (("flow", model.limited_edges), ("voltage2", model.bounded_nodes)):
-        setattr(model, f"{name}_above", pe.Var(steps, where, bounds=(0.0, None)))
-        setattr(model, f"{name}_below", pe.Var(steps, where, bounds=(0.0, None)))
+        setattr(model, f"{name}_above", pe.Var(where, bounds=(0.0, None)))
+        setattr(model, f"{name}_below", pe.Var(where, bounds=(0.0, None)))
 
 
-def _breach(model: pe.ConcreteModel, name: str, step: int, index: int) -> Any:
+def _breach(model: pe.ConcreteModel, name: str, index: int) -> Any:
     above = getattr(model, f"{name}_above")
-    if (step, index) not in above:
+    if index not in above:
         return 0.0
-    return above[step, index] - getattr(model, f"{name}_below")[step, index]
+    return above[index] - getattr(model, f"{name}_below")[index]
 
 
 def _constraint_tank(model: pe.ConcreteModel) -> None:
-    """Fill and empty tanks; what is kept of the energy at the start is part of the inflow."""
+    """Fill and empty tanks."""
 
-    def balance(m: pe.ConcreteModel, t: int, j: int) -> Any:
-        change = m.into_kwh_per_kw[t, j] * m.charge_kw[t, j]
+    def balance(m: pe.ConcreteModel, j: int) -> Any:
+        change = m.into_kwh_per_kw[j] * m.charge_kw[j]
         if j in m.giving:
-            change -= m.out_kwh_per_kw[t, j] * m.discharge_kw[t, j]
-        if t > 0:
-            change += m.kept[t, j] * m.stored_kwh[t - 1, j]
-        beyond = m.missing_kwh[t, j] - m.excess_kwh[t, j]
-        return m.stored_kwh[t, j] - change - beyond == m.inflow_kwh[t, j]
+            change -= m.out_kwh_per_kw[j] * m.discharge_kw[j]
+        change += m.kept[j] * m.before_kwh[j]
+        beyond = m.missing_kwh[j] - m.excess_kwh[j]
+        return m.stored_kwh[j] - change - beyond == m.inflow_kwh[j]
 
-    model.tank = pe.Constraint(model.steps, model.tanks, rule=balance)
+    model.tank = pe.Constraint(model.tanks, rule=balance)
 
 
 def _constraint_owner(model: pe.ConcreteModel, members: CommunityMembers) -> None:
     """Buy or sell what passes an owner's meter."""
     tanks = _grouped(members.tank_owner, len(members.owners))
 
-    def balance(m: pe.ConcreteModel, t: int, o: int) -> Any:
-        tank_kw = sum(m.charge_kw[t, j] for j in tanks[o])
-        tank_kw -= sum(m.discharge_kw[t, j] for j in tanks[o] if j in m.giving)
-        curtailed = m.curtailed_kw[t, o] if o in m.producers else 0.0
-        return _net(m, t, o) - curtailed - tank_kw == m.owner_firm_kw[t, o]
+    def balance(m: pe.ConcreteModel, o: int) -> Any:
+        tank_kw = sum(m.charge_kw[j] for j in tanks[o])
+        tank_kw -= sum(m.discharge_kw[j] for j in tanks[o] if j in m.giving)
+        curtailed = m.curtailed_kw[o] if o in m.producers else 0.0
+        return _net(m, o) - curtailed - tank_kw == m.owner_firm_kw[o]
 
-    model.owner = pe.Constraint(model.steps, model.owners, rule=balance)
+    model.owner = pe.Constraint(model.owners, rule=balance)
 
 
-def _net(model: pe.ConcreteModel, step: int, owner: int) -> Any:
+def _net(model: pe.ConcreteModel, owner: int) -> Any:
     """Power that an owner takes from the grid, kW."""
-    return model.bought_kw[step, owner] - model.sold_kw[step, owner]
+    return model.bought_kw[owner] - model.sold_kw[owner]
 
 
-def _exchange(model: pe.ConcreteModel, step: int, area: int) -> Any:
+def _exchange(model: pe.ConcreteModel, area: int) -> Any:
     """Power that the members of an area, and of those below, take from above, kW."""
-    return model.import_kw[step, area] - model.export_kw[step, area]
+    return model.import_kw[area] - model.export_kw[area]
 
 
 def _constraint_area(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
@@ -469,13 +456,13 @@ def _constraint_area(model: pe.ConcreteModel, problem: CommunityProblem) -> None
     pools = _grouped(problem.agent_area[problem.pool_agent], len(parent))
     children = _grouped(parent, len(parent))
 
-    def balance(m: pe.ConcreteModel, t: int, a: int) -> Any:
-        taken = sum(_net(m, t, o) for o in owners[a])
-        taken += sum(m.pool_curtailed_kw[t, p] for p in pools[a])
-        taken += sum(_exchange(m, t, c) for c in children[a])
-        return _exchange(m, t, a) - taken == m.area_firm_kw[t, a]
+    def balance(m: pe.ConcreteModel, a: int) -> Any:
+        taken = sum(_net(m, o) for o in owners[a])
+        taken += sum(m.pool_curtailed_kw[p] for p in pools[a])
+        taken += sum(_exchange(m, c) for c in children[a])
+        return _exchange(m, a) - taken == m.area_firm_kw[a]
 
-    model.area = pe.Constraint(model.steps, model.areas, rule=balance)
+    model.area = pe.Constraint(model.areas, rule=balance)
 
 
 def _constraint_flow(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
@@ -487,78 +474,74 @@ def _constraint_flow(model: pe.ConcreteModel, problem: CommunityProblem) -> None
     pools = _grouped(watched.above_node[pool_node], grid.n_edge)
     below = _grouped(watched.above_edge, grid.n_edge)
 
-    def carried(m: pe.ConcreteModel, t: int, e: int) -> Any:
+    def carried(m: pe.ConcreteModel, e: int) -> Any:
         if e in entered:
-            return _exchange(m, t, entered[e])
-        return m.flow_kw[t, e] + _breach(m, "flow", t, e)
+            return _exchange(m, entered[e])
+        return m.flow_kw[e] + _breach(m, "flow", e)
 
-    def balance(m: pe.ConcreteModel, t: int, e: int) -> Any:
+    def balance(m: pe.ConcreteModel, e: int) -> Any:
         if e in entered:
-            taken = _exchange(m, t, entered[e])
+            taken = _exchange(m, entered[e])
         else:
-            taken = sum(_net(m, t, o) for o in owners[e])
-            taken += sum(m.pool_curtailed_kw[t, p] for p in pools[e])
-            taken += sum(carried(m, t, c) for c in below[e])
-        return m.flow_kw[t, e] + _breach(m, "flow", t, e) - taken == m.edge_firm_kw[t, e]
+            taken = sum(_net(m, o) for o in owners[e])
+            taken += sum(m.pool_curtailed_kw[p] for p in pools[e])
+            taken += sum(carried(m, c) for c in below[e])
+        return m.flow_kw[e] + _breach(m, "flow", e) - taken == m.edge_firm_kw[e]
 
-    model.flow = pe.Constraint(model.steps, model.edges, rule=balance)
+    model.flow = pe.Constraint(model.edges, rule=balance)
 
 
 def _constraint_voltage_drop(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
     """LinDistFlow on the watched edges that lead to a watched voltage."""
     grid = problem.network.grid
 
-    def actual(m: pe.ConcreteModel, t: int, n: int) -> Any:
-        return m.voltage2[t, n] + _breach(m, "voltage2", t, n)
+    def actual(m: pe.ConcreteModel, n: int) -> Any:
+        return m.voltage2[n] + _breach(m, "voltage2", n)
 
-    def drop(m: pe.ConcreteModel, t: int, e: int) -> Any:
+    def drop(m: pe.ConcreteModel, e: int) -> Any:
         parent, child = int(grid.edge_from[e]), int(grid.edge_to[e])
         # Where the parent's voltage is no variable it is part of the offset.
         upper = (
-            float(grid.edge_inverse_ratio2[e]) * actual(m, t, parent)
+            float(grid.edge_inverse_ratio2[e]) * actual(m, parent)
             if grid.has_voltage[parent]
             else 0.0
         )
-        flow = m.flow_kw[t, e] + _breach(m, "flow", t, e)
+        flow = m.flow_kw[e] + _breach(m, "flow", e)
         lost = 2.0 * float(grid.edge_r[e]) * flow
-        return upper - actual(m, t, child) - lost == m.voltage_offset[e]
+        return upper - actual(m, child) - lost == m.voltage_offset[e]
 
-    model.voltage_drop = pe.Constraint(model.steps, model.drop_edges, rule=drop)
+    model.voltage_drop = pe.Constraint(model.drop_edges, rule=drop)
 
 
-def _objective_cost(model: pe.ConcreteModel, problem: CommunityProblem) -> None:
-    """Minimise what the community pays over the steps, less what its tanks hold in the end, EUR."""
-    last = len(problem.hours) - 1
+def _objective_cost(model: pe.ConcreteModel, network: JointProblem) -> None:
+    """Minimise what the community pays in the step, less what its tanks then hold, EUR."""
     each = pe.quicksum
     tanks = each(c * model.discharge_kw[i] for i, c in model.wear_cost.items())
     tanks += each(
-        model.shortfall_cost[j] * (model.missing_kwh[t, j] + model.excess_kwh[t, j])
-        for t in model.steps
-        for j in model.tanks
+        c * (model.missing_kwh[j] + model.excess_kwh[j]) for j, c in model.shortfall_cost.items()
     )
-    tanks -= each(model.worth[j] * model.stored_kwh[last, j] for j in model.tanks)
+    tanks -= each(c * model.stored_kwh[j] for j, c in model.worth.items())
     owners = each(c * model.bought_kw[i] for i, c in model.bought_cost.items())
     owners += each(c * model.sold_kw[i] for i, c in model.sold_cost.items())
     areas = each(c * model.import_kw[i] for i, c in model.import_cost.items())
     areas -= each(c * model.export_kw[i] for i, c in model.export_earns.items())
     pools = each(c * model.pool_curtailed_kw[i] for i, c in model.pool_refund.items())
-    model.cost = pe.Objective(expr=tanks + owners + areas - pools + _breach_cost(model, problem))
+    model.cost = pe.Objective(expr=tanks + owners + areas - pools + _breach_cost(model, network))
 
 
-def _breach_cost(model: pe.ConcreteModel, problem: CommunityProblem) -> Any:
-    """Return what lies beyond limits, at its price over the steps."""
-    network, hours = problem.network, problem.hours.tolist()
+def _breach_cost(model: pe.ConcreteModel, network: JointProblem) -> Any:
+    """Return what lies beyond limits, at its price over the step."""
     flow_price = network.flow_breach_eur_per_kwh.tolist()
-    flows = pe.quicksum(
-        hours[t] * flow_price[e] * (model.flow_above[t, e] + model.flow_below[t, e])
-        for t, e in model.flow_above
-    )
     price = network.voltage_breach_eur_per_pu2_h
-    voltages = pe.quicksum(
-        hours[t] * price * (model.voltage2_above[t, n] + model.voltage2_below[t, n])
-        for t, n in model.voltage2_above
+    each = pe.quicksum
+    flows = each(
+        flow_price[e] * model.hours * (model.flow_above[e] + model.flow_below[e])
+        for e in model.limited_edges
     )
-    return flows + voltages
+    return flows + each(
+        price * model.hours * (model.voltage2_above[n] + model.voltage2_below[n])
+        for n in model.bounded_nodes
+    )
 
 
 def _grouped(keys: Indices, size: int) -> list[list[int]]:

@@ -109,20 +109,21 @@ class CommunityPlanner:
         replan_slots: int = 1,
     ) -> None:
         watched = watch(network, members, limits)
-        self.problem = CommunityProblem(network, members, watched, steps.hours)
+        self.problem = CommunityProblem(network, members, watched)
         self.steps, self.passes = steps, 0
         self._limits = limits
         model = build_community_model(self.problem)
-        self.program = program = CompiledProgram(model)
+        self.program = program = CompiledProgram(
+            model, copies=len(steps), chained=(model.before_kwh, model.stored_kwh)
+        )
+        self._set("hours", steps.hours[:, None])
         self._basis = np.empty(0, np.int8)
-        shape = (len(steps), -1)
-        self._columns = {
-            name: program.columns(getattr(model, name)).reshape(shape) for name in READ
-        }
-        self._tank_rows = program.rows(model.tank).reshape(shape)
-        self._owner_rows = program.rows(model.owner).reshape(shape)
+        self._columns = {name: program.columns(getattr(model, name)) for name in READ}
+        self._tank_rows, self._owner_rows = program.rows(model.tank), program.rows(model.owner)
         self._later = _moved_on(model, program, _step_before(steps, replan_slots))
-        self._state_columns = np.concatenate([program.columns(getattr(model, n)) for n in STATE])
+        self._state_columns = np.concatenate(
+            [program.columns(getattr(model, name)).ravel() for name in STATE]
+        )
         self._sums = _Sums.of(self.problem)
 
     def memory(self) -> NDArray[np.int8]:
@@ -195,22 +196,21 @@ class CommunityPlanner:
             )
 
     def _set(self, name: str, values: Floats) -> None:
-        self.program.parameter(name)[:] = values.ravel()
+        self.program.parameter(name)[:] = values
 
     def _set_tanks(self, outlook: TankOutlook) -> None:
         giving = self.problem.members.giving
-        inflow = outlook.inflow_kwh.copy()
-        inflow[0] += outlook.kept[0] * outlook.start_kwh
+        self._set("start_kwh", outlook.start_kwh)
         self._set("kept", outlook.kept)
         self._set("into_kwh_per_kw", outlook.into_kwh_per_kw)
         self._set("out_kwh_per_kw", outlook.out_kwh_per_kw[:, giving])
-        self._set("inflow_kwh", inflow)
+        self._set("inflow_kwh", outlook.inflow_kwh)
         self._set("lowest_kwh", outlook.lowest_kwh)
         self._set("highest_kwh", outlook.highest_kwh)
         self._set("charge_max_kw", outlook.charge_kw)
         self._set("discharge_max_kw", outlook.discharge_kw[:, giving])
         self._set("shortfall_cost", outlook.shortfall_eur_per_kwh)
-        self._set("worth", outlook.worth_at_end_eur_per_kwh)
+        self.program.parameter("worth")[-1] = outlook.worth_at_end_eur_per_kwh
         self._set("wear_cost", np.outer(self.steps.hours, outlook.wear_eur_per_kwh[giving]))
 
     def _set_power(self, load_kw: Floats, generation_kw: Floats) -> Floats:
@@ -285,9 +285,8 @@ class CommunityPlanner:
             if not both.any():
                 break
             fills = into * charge[:, giving] >= out * discharge[:, giving]
-            least = program.parameter("discharge_max_kw").reshape(both.shape)
-            least[both & fills] = 0.0
-            most = program.parameter("charge_max_kw").reshape(charge.shape)
+            program.parameter("discharge_max_kw")[both & fills] = 0.0
+            most = program.parameter("charge_max_kw")
             step, place = np.nonzero(both & ~fills)
             most[step, giving[place]] = 0.0
         self._basis = program.memory()
@@ -296,7 +295,7 @@ class CommunityPlanner:
     def _first_basis(self) -> NDArray[np.int8]:
         """Return the basis of a plan that leaves all tanks alone: each balance has its column."""
         columns = self._columns
-        lacks = self.program.parameter("owner_firm_kw").reshape(columns["bought_kw"].shape) >= 0.0
+        lacks = self.program.parameter("owner_firm_kw") >= 0.0
         traded = np.where(lacks, columns["bought_kw"], columns["sold_kw"])
         return self.program.basis_of(np.concatenate([self._state_columns, traded.ravel()]))
 
@@ -441,14 +440,15 @@ def _moved_on(
 ) -> tuple[Indices, Indices]:
     """For each column and each row, the one of the step before whose status it starts with."""
 
-    def moved(size: int, numbers: list[Indices]) -> Indices:
-        later = np.empty(size, np.int64)
-        for each in numbers:
-            place = each.reshape(len(before), -1)
+    def moved(size: int, places: list[Indices]) -> Indices:
+        later = np.arange(size)
+        for place in places:
             later[place] = place[before]
         return later
 
     n_row, n_column = program.form.matrix.shape
-    columns = [program.columns(each) for each in model.component_objects(pe.Var)]
+    # What tanks hold before a step is what they hold after the step before, but for the first.
+    variables = (each for each in model.component_objects(pe.Var) if each is not model.before_kwh)
+    columns = [program.columns(each) for each in variables]
     rows = [program.rows(each) for each in model.component_objects(pe.Constraint)]
     return moved(n_column, columns), moved(n_row, rows)
