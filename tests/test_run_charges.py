@@ -40,6 +40,13 @@ def run(folder: Path, *assignments: str) -> Path:
     return run_scenario(scenario_of(*assignments), folder / name).output
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs without any charges."""
+    folder = tmp_path_factory.mktemp("plain")
+    return {name: run(folder, *assignments) for name, assignments in COORDINATION.items()}
+
+
 def read(path: Path, name: str) -> Any:
     with h5py.File(path) as file:
         return file[name][()]
@@ -64,9 +71,9 @@ def traded_kwh(path: Path, level: str) -> float:
 
 @pytest.mark.parametrize("coordination", COORDINATION)
 def test_charges_of_zero_give_the_run_without_them_bit_for_bit(
-    tmp_path: Path, coordination: str
+    plain: dict[str, Path], tmp_path: Path, coordination: str
 ) -> None:
-    without = numbers(run(tmp_path, *COORDINATION[coordination]))
+    without = numbers(plain[coordination])
     with_zero = numbers(run(tmp_path, *COORDINATION[coordination], ZERO))
     for name in without:
         if name.startswith(("timeseries/", "tables/bill/", "tables/kpi/")):
@@ -75,9 +82,9 @@ def test_charges_of_zero_give_the_run_without_them_bit_for_bit(
 
 @pytest.mark.parametrize("coordination", COORDINATION)
 def test_a_fee_on_trade_between_microgrids_keeps_energy_at_home(
-    tmp_path: Path, coordination: str
+    plain: dict[str, Path], tmp_path: Path, coordination: str
 ) -> None:
-    free = run(tmp_path, *COORDINATION[coordination])
+    free = plain[coordination]
     dear = run(
         tmp_path,
         *COORDINATION[coordination],
@@ -115,9 +122,9 @@ def test_those_who_take_no_part_deal_with_the_retailer_only(
 
 @pytest.mark.parametrize("coordination", COORDINATION)
 def test_power_of_those_who_take_no_part_flows_through_the_grid(
-    tmp_path: Path, coordination: str
+    plain: dict[str, Path], tmp_path: Path, coordination: str
 ) -> None:
-    everybody = run(tmp_path, *COORDINATION[coordination])
+    everybody = plain[coordination]
     nobody = run(tmp_path, *COORDINATION[coordination], "participants.adoption.participation=0")
     # Self-consuming batteries act alike either way, so that meters do, and with them the grid.
     for name in ("timeseries/agent/p_net", "timeseries/bus/vm", "timeseries/trafo/loading"):
