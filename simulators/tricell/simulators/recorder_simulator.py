@@ -163,13 +163,15 @@ class RecorderSimulator(SlotSimulator[RecorderSettings]):
             return
         started = perf_counter()
         block = self._settled_block()
-        self.totals.add(block, self.last_schedule)
         settled = perf_counter()
         self._sink.write(block)
+        written = perf_counter()
+        # Only now: where writing fails, this is tried once more when the run is closed.
+        self.totals.add(block, self.last_schedule)
         self._kept.forget()
         self.flushes += 1
-        self.settle_seconds += settled - started
-        self.write_seconds += perf_counter() - settled
+        self.write_seconds += written - settled
+        self.settle_seconds += perf_counter() - started - (written - settled)
         if self.slots_done == self.layout.n_slot:
             self.totals.bill_period(self.slots_done)
 
