@@ -235,9 +235,11 @@ def _flexibility_facts(found: FlexibilitySummary) -> Table | None:
     table = _facts()
     value, regret = found.lookahead_value_eur, found.lookahead_regret_eur
     if value is not None:
-        table.add_row("looking ahead", f"saved {_euros(value)} against rules")
+        words = f"saved {_euros(value)}" if value >= 0.0 else f"cost {_euros(-value)} more"
+        table.add_row("looking ahead", f"{words} {'against' if value >= 0.0 else 'than'} rules")
     if regret is not None:
-        table.add_row("perfect forecasts", f"would save {_euros(regret)} more")
+        words = f"save {_euros(regret)} more" if regret >= 0.0 else f"cost {_euros(-regret)} more"
+        table.add_row("perfect forecasts", f"would {words}")
     if found.forecast_wape is not None:
         table.add_row("forecast error", f"{found.forecast_wape:.1%} of all energy (WAPE)")
     if found.imbalance_kwh is not None and found.imbalance_eur is not None:
