@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tricell.markets.compiled_program import BASIS_STATUS, HIGHS_OPTIONS
-from tricell.markets.flexibility.community_plan import CommunityPlanner
+from tricell.markets.flexibility.community_plan import COST_PERTURBATION, CommunityPlanner
 from tricell.markets.flexibility.tanks import Plan
 from tricell.scenarios.co_simulation import start_co_simulation
 from tricell.scenarios.scenario_file import Override, load_scenario
@@ -30,15 +30,15 @@ from tricell.scenarios.world import build_world
 from tricell.simulators.recorder_simulator import RecorderSimulator
 from tricell.simulators.slot_block import SlotBlock
 
+PERTURBATION = "dual_simplex_cost_perturbation_multiplier"
+OURS = {**HIGHS_OPTIONS, PERTURBATION: COST_PERTURBATION}
 DUAL = {"solver": "simplex", "simplex_strategy": 1}
 WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
-    "dual simplex, basis moved on": (True, {**HIGHS_OPTIONS, **DUAL}),
-    "the same, costs perturbed": (
-        True,
-        {**HIGHS_OPTIONS, **DUAL, "dual_simplex_cost_perturbation_multiplier": 1.0},
-    ),
-    "primal simplex, basis moved on": (True, {**HIGHS_OPTIONS, "simplex_strategy": 4}),
-    "dual simplex from nothing": (False, {**HIGHS_OPTIONS, **DUAL}),
+    "dual simplex, basis moved on": (True, {**OURS, **DUAL}),
+    "the same, costs not perturbed": (True, {**OURS, **DUAL, PERTURBATION: 0.0}),
+    "the same, costs perturbed as by default": (True, {**OURS, **DUAL, PERTURBATION: 1.0}),
+    "primal simplex, basis moved on": (True, {**OURS, "simplex_strategy": 4}),
+    "dual simplex from nothing": (False, {**OURS, **DUAL}),
     "dual simplex from nothing, presolve": (False, {**DUAL, "presolve": "on"}),
     "interior point, crossover": (False, {"solver": "ipm", "presolve": "on"}),
     "interior point alone": (

@@ -16,7 +16,7 @@ its basis anew, so they should be few; a program without such coefficients pays 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -290,9 +290,9 @@ def _mutable_parameters(model: pe.ConcreteModel) -> Iterator[tuple[str, list[Any
             yield parameter.name, list(parameter.values())
 
 
-def _new_highs() -> Any:
+def _new_highs(options: Mapping[str, Any]) -> Any:
     highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy ships no types
-    for option, value in HIGHS_OPTIONS.items():
+    for option, value in options.items():
         highs.setOptionValue(option, value)
     return highs
 
@@ -310,6 +310,7 @@ class CompiledProgram:
     chained : two variables of the same index. In each copy but the first, the former is the
         latter of the copy before, such as what a step begins with and what it ends with; its own
         costs and bounds count in the first copy alone.
+    options : options of HiGHS for this program, where they differ from `HIGHS_OPTIONS`.
 
     Attributes
     ----------
@@ -331,6 +332,7 @@ class CompiledProgram:
         copies: int | None = None,
         *,
         chained: tuple[pe.Var, pe.Var] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self._copies = copies
         self._slices, parameters = self._number_parameters(model)
@@ -349,7 +351,8 @@ class CompiledProgram:
         if chained is not None:
             self._chain(*chained)
         self.cold_starts = self.reused = 0
-        self._highs = _new_highs()
+        self._options = {**HIGHS_OPTIONS, **(options or {})}
+        self._highs = _new_highs(self._options)
         self._sent: list[Floats] = []
         self._basis: Basis | None = None
         self._recalled: NDArray[np.int8] | None = None
@@ -708,7 +711,7 @@ class CompiledProgram:
             highs.clearSolver()
             highs.run()
             for option in options:
-                highs.setOptionValue(option, HIGHS_OPTIONS[option])
+                highs.setOptionValue(option, self._options[option])
             status = highs.getModelStatus()
             if status in (OPTIMAL, INFEASIBLE):
                 break
