@@ -5,7 +5,8 @@
 The run is a whole one: households, storage, market, grid and records. Every plan is timed in
 seconds of the processor, and within it what HiGHS takes for passing the program, its basis and
 solving it. Other programs on the machine still count where they share its caches. With `--ways N`
-the programs of every N-th plan are then solved again in other ways that HiGHS offers.
+the program of every N-th plan is at once solved again in other ways that HiGHS offers; the seconds
+of the day then count these, too.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
     ),
 }
 """Whether each way begins from a basis, and its options."""
+Answers = dict[str, tuple[float, float]]
+"""Seconds and objective of every way."""
 
 
 class TimedHighs:
@@ -77,16 +80,38 @@ class TimedHighs:
         return answer
 
 
+def solve(lp: Any, status: Any, options: dict[str, Any]) -> tuple[float, float]:
+    """Return seconds and objective of one way."""
+    highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy ships no types
+    for option, value in {"output_flag": False, "threads": 1, **options}.items():
+        highs.setOptionValue(option, value)
+    started = process_time()
+    highs.passModel(lp)
+    if status is not None:
+        basis = highspy.HighsBasis()
+        states = [BASIS_STATUS[code] for code in status.tolist()]
+        basis.col_status, basis.row_status = states[: lp.num_col_], states[lp.num_col_ :]
+        basis.valid = True
+        highs.setBasis(basis)
+    highs.run()
+    return process_time() - started, float(highs.getInfo().objective_function_value)
+
+
+def solve_in_all_ways(lp: Any, basis: Any) -> Answers:
+    """Return seconds and objective of every way."""
+    return {name: solve(lp, basis if warm else None, way) for name, (warm, way) in WAYS.items()}
+
+
 @dataclass
 class Tape:
-    """What every plan took, and some of the programs."""
+    """What every plan took, and some of them in other ways."""
 
     every: int
     seconds: list[float] = field(default_factory=list)
     highs_seconds: list[float] = field(default_factory=list)
     iterations: list[int] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
-    programs: list[tuple[Any, Any]] = field(default_factory=list)
+    answers: list[Answers] = field(default_factory=list)
     planner: CommunityPlanner | None = None
 
 
@@ -110,27 +135,10 @@ def put_on_tape(tape: Tape) -> None:
         if tape.every and basis.size and (len(tape.seconds) - 1) % tape.every == 0:
             columns, rows = planner._later
             moved_on = np.concatenate([basis[: len(columns)][columns], basis[len(columns) :][rows]])
-            tape.programs.append((highs.getLp(), moved_on))
+            tape.answers.append(solve_in_all_ways(highs.getLp(), moved_on))
         return answer
 
     setattr(CommunityPlanner, "plan", taped_plan)  # noqa: B010  # a tape, not a product
-
-
-def solve(lp: Any, status: Any, options: dict[str, Any]) -> tuple[float, float]:
-    """Return seconds and objective of one way."""
-    highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy ships no types
-    for option, value in {"output_flag": False, "threads": 1, **options}.items():
-        highs.setOptionValue(option, value)
-    started = process_time()
-    highs.passModel(lp)
-    if status is not None:
-        basis = highspy.HighsBasis()
-        states = [BASIS_STATUS[code] for code in status.tolist()]
-        basis.col_status, basis.row_status = states[: lp.num_col_], states[lp.num_col_ :]
-        basis.valid = True
-        highs.setBasis(basis)
-    highs.run()
-    return process_time() - started, float(highs.getInfo().objective_function_value)
 
 
 class Forgetful:
@@ -160,8 +168,8 @@ def main() -> None:
     clocks.append((perf_counter(), process_time()))
     co_simulation.shut_down()
     report(tape, np.diff(clocks, axis=0))
-    if tape.programs:
-        compare(tape)
+    if tape.answers:
+        compare(tape.answers)
 
 
 def report(tape: Tape, took: NDArray[np.float64]) -> None:
@@ -199,16 +207,12 @@ def report(tape: Tape, took: NDArray[np.float64]) -> None:
     console.print(times)
 
 
-def compare(tape: Tape) -> None:
-    """Solve programs of the tape in all ways."""
+def compare(answers: list[Answers]) -> None:
+    """Print what all ways took."""
     table = Table("way", "mean s", "worst s", "largest difference of the optimum")
-    answers = {
-        name: np.array([solve(lp, basis if warm else None, way) for lp, basis in tape.programs])
-        for name, (warm, way) in WAYS.items()
-    }
-    best = next(iter(answers.values()))[:, 1]
-    for name, answer in answers.items():
-        seconds, objective = answer.T
+    best = np.array([next(iter(each.values()))[1] for each in answers])
+    for name in WAYS:
+        seconds, objective = np.array([each[name] for each in answers]).T
         gap = np.abs(objective - best) / np.maximum(np.abs(best), 1.0)
         table.add_row(name, f"{seconds.mean():.2f}", f"{seconds.max():.2f}", f"{gap.max():.1e}")
     Console().print(table)

@@ -8,7 +8,7 @@ takes 14 000 pivots instead of the 80 000 from nothing, and a sixth of the time.
 What solves it was chosen by measurement on `district_flexible`: 553 tanks, 27 steps, network limits
 (HiGHS 1.15.1; mean and worst of a day's plans in seconds): dual simplex with the basis moved on and
 hardly perturbed costs 1.1 and 1.5, with costs perturbed as by default 1.7 and 2.6, without 2.4 and
-15, primal simplex 5 and 15. One plan from nothing takes 14, with presolve 5 to 8, by an interior
+15, primal simplex 5 and 15. A plan from nothing takes 5 to 14, with presolve 5 to 8, by an interior
 point 10. Bounds on what owners buy and sell halve the iterations; Devex weights do not pay. Each
 plan begins from a saved basis and nothing else, so that it has the same bits whenever it is
 repeated. `benchmarks/look_ahead_community.py` measures a whole day.
