@@ -27,7 +27,7 @@ import pytest
 
 from tricell.errors import ResultsError
 from tricell.results import open_results, writer
-from tricell.results.run_folder import part_path
+from tricell.results.run_folder import RunFolder, part_path
 from tricell.scenarios import resumption, runner
 from tricell.scenarios.resumption import resume_run
 from tricell.scenarios.run_command import _resume
@@ -146,12 +146,13 @@ def assert_same_results(path: Path, expected: Path) -> None:
 
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(case: Case, tmp_path: Path) -> None:
+    # A run that is killed before it has said what it is, begins again.
     moments = random.Random(7)
     kills = chains = 0
     while kills < KILLS:
         output = tmp_path / f"run{chains}.h5"
         while not output.exists():
-            process = case.start(output, go_on=part_path(output).is_dir())
+            process = case.start(output, go_on=RunFolder(output).holds_a_run)
             if kills < KILLS:
                 time.sleep(moments.uniform(0.0, 0.8 * case.seconds))
             else:
