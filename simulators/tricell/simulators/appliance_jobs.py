@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tricell.grid_models.arrays import sum_by_key
 from tricell.simulators import shiftable_loads as jobs_of
 from tricell.simulators.fleet import DeviceState
 from tricell.simulators.population import FloatArray, IntArray
@@ -64,7 +65,7 @@ class ApplianceJobs:
         return self.power_kw
 
     def _by_device(self, values: FloatArray) -> FloatArray:
-        return np.asarray(np.bincount(self._device, values, len(self.agent)), np.float64)
+        return sum_by_key(self._device, values, len(self.agent))
 
     def state(self) -> DeviceState:
         """Return that nothing is stored, and jobs that were missed."""

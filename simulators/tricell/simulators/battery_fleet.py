@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tricell.markets.flexibility.tanks import PlanSteps, TankOutlook
-from tricell.simulators.battery import apply_power, greedy_power, power_bounds
+from tricell.simulators.battery import apply_power, power_bounds
 from tricell.simulators.device_checks import PowerBand
 from tricell.simulators.fleet import SHORTFALL_EUR_PER_KWH, DeviceState, EnergyPerPower
 from tricell.simulators.population import Batteries, FloatArray
@@ -51,7 +51,7 @@ class BatteryDevices:
 
     def rule_kw(self, slot: int) -> FloatArray:
         """Stand still: without an owner's surplus or deficit a battery has no rule."""
-        return greedy_power(self.batteries, self.soc_kwh, np.zeros(len(self.names)), self._hours)
+        return np.zeros(len(self.names))
 
     def thrifty_kw(self, slot: int, price: FloatArray) -> FloatArray:
         """Stand still, too."""

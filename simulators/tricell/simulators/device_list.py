@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tricell.simulators.fleet import RatedDevices
 from tricell.simulators.population import FloatArray, IntArray
 
 SHORT_FROM_KWH = 1e-6
 """What a vehicle has to lack at departure to count as short: more than the solver's residues."""
-
-
-class _Rated(Protocol):
-    kind: str
-    names: tuple[str, ...]
-    agent: IntArray
-    charge_kw: FloatArray
-    discharge_kw: FloatArray
-    capacity_kwh: FloatArray
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class DeviceList:
         return len(self.name)
 
     @classmethod
-    def of(cls, fleets: Sequence[_Rated]) -> DeviceList:
+    def of(cls, fleets: Sequence[RatedDevices]) -> DeviceList:
         """Put fleets one after the other; names that occur twice get their kind."""
         names = [name for fleet in fleets for name in fleet.names]
         kinds = [fleet.kind for fleet in fleets for _ in fleet.names]

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.flexibility.tanks import PlanSteps, TankOutlook
 from tricell.simulators.device_checks import PowerBand
 from tricell.simulators.population import BoolArray, FloatArray, IntArray
@@ -93,8 +94,8 @@ class EnergyPerPower:
     wear_eur_per_kwh: FloatArray
 
 
-class Fleet(Protocol):
-    """Devices of one kind; arrays of shape (n_device,), powers in kW, positive consumes.
+class RatedDevices(Protocol):
+    """Devices of one kind with what is on their nameplates; arrays of shape (n_device,).
 
     Attributes
     ----------
@@ -110,6 +111,10 @@ class Fleet(Protocol):
     charge_kw: FloatArray
     discharge_kw: FloatArray
     capacity_kwh: FloatArray
+
+
+class Fleet(RatedDevices, Protocol):
+    """Devices of one kind that live through a run; powers in kW, positive consumes."""
 
     def begin_slot(self, slot: int) -> None:
         """Let a slot begin."""
@@ -165,7 +170,7 @@ def shared_by_owner(agent: IntArray, wanted: FloatArray, available: FloatArray) 
     >>> shared_by_owner(np.array([0, 0, 1]), np.array([3.0, 1.0, 2.0]), np.array([2.0, 5.0]))
     array([1.5, 0.5, 2. ])
     """
-    total = np.bincount(agent, weights=wanted, minlength=len(available))
+    total = sum_by_key(agent, wanted, len(available))
     share = np.ones(len(available))
     has = np.maximum(available, 0.0)
     np.divide(has, total, out=share, where=total > has)

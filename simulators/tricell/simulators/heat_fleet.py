@@ -14,6 +14,7 @@ from tricell.simulators.device_checks import PowerBand
 from tricell.simulators.fleet import SHORTFALL_EUR_PER_KWH, DeviceState, EnergyPerPower
 from tricell.simulators.flexible_devices import Heating
 from tricell.simulators.population import FloatArray
+from tricell.simulators.power_forecast import like_the_last_day
 
 
 class HeatDevices:
@@ -86,11 +87,9 @@ class HeatDevices:
 
         Slots after the end of the run meet what the last day met.
         """
-        fleet, count = self._fleet, len(self._conditions.cop)
-        day = max(round(24.0 / fleet.hours), 1)
-        rows = slot + np.arange(steps.total_slots)
-        beyond = rows >= count
-        rows[beyond] = np.maximum(count - day + (rows[beyond] - count) % min(day, count), 0)
+        fleet, per_day = self._fleet, max(round(24.0 / self._fleet.hours), 1)
+        coming = slot + np.arange(steps.total_slots)
+        rows = like_the_last_day(coming, len(self._conditions.cop), per_day)
         cop = self._conditions.cop[rows]
         idle = hp.HeatConditions(
             cop, self._conditions.surroundings[rows], self._conditions.gain_kw[rows]

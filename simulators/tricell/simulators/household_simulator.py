@@ -13,9 +13,7 @@ from tricell.simulators.inverter_control import InverterControl
 from tricell.simulators.messages import AgentPowerNow
 from tricell.simulators.population import Population
 from tricell.simulators.power_forecast import PowerForecast
-from tricell.simulators.slot_simulator import ChildKind, SlotSimulator
-
-SLOTS_PER_BLOCK = 96
+from tricell.simulators.slot_simulator import SLOTS_PER_BLOCK, ChildKind, SlotSimulator
 
 
 @dataclass(frozen=True)

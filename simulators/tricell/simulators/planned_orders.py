@@ -33,6 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.orders import PRICE_LIMIT_EUR_PER_KWH
 from tricell.simulators.battery_orders import BatteryOrders, Step
 from tricell.simulators.device_checks import PowerBand
@@ -103,7 +104,7 @@ def kept_inside(
     must = np.maximum(band.lowest_kw, 0.0)
     charge = np.clip(plan.charge_kw - must, 0.0, band.highest_kw - must)
     discharge = np.clip(plan.discharge_kw, 0.0, np.maximum(-band.lowest_kw, 0.0))
-    given = np.bincount(agent, weights=discharge, minlength=len(surplus_kw))
+    given = sum_by_key(agent, discharge, len(surplus_kw))
     left = np.where(given > 0.0, np.maximum(surplus_kw + given, 0.0), 0.0)
     return shared_by_owner(agent, charge, left)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tricell.grid_models.arrays import sum_by_key
 from tricell.simulators.appliance_jobs import ApplianceJobs
 from tricell.simulators.device_checks import PowerBand
 from tricell.simulators.fleet import DeviceState
@@ -59,7 +60,6 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         self._stores, self._decides = settings.stores, settings.decides
         self._jobs, self._job_prices = settings.appliances, settings.appliance_prices
         self._shared, self._tells_band = settings.shared, settings.tells_band
-        self._agent = np.concatenate([fleet.agent for fleet in self._stores.fleets])
 
     def child_kinds(self) -> Sequence[ChildKind]:
         """One child per device."""
@@ -101,7 +101,7 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
         power = self.parent_input(inputs, "power")
         jobs_kw = self._run_jobs(slot, len(power.p_load_kw))
         decision = self._decides.decide(slot, power.generation_kw - power.p_load_kw - jobs_kw)
-        must = np.bincount(self._agent, weights=decision.must_kw, minlength=len(jobs_kw))
+        must = sum_by_key(self._stores.agent, decision.must_kw, len(jobs_kw))
         self.outputs = {
             "storage": StorageNow(
                 soc_kwh=self._stores.batteries.soc_kwh,
@@ -154,17 +154,13 @@ class StorageSimulator(SlotSimulator[StorageSettings]):
             return np.zeros(n_agent)
         prices = self._job_prices
         power = self._jobs.run(slot, None if prices is None else prices.retail_ahead(slot))
-        return np.asarray(np.bincount(self._jobs.agent, weights=power, minlength=n_agent))
+        return sum_by_key(self._jobs.agent, power, n_agent)
 
     def _band(self, slot: int) -> PowerBand | None:
         """Return what all stores could do, where somebody asks for more than their orders."""
         if self._tells_band is None or not self._tells_band[slot]:
             return None
-        bands = [fleet.band(slot) for fleet in self._stores.fleets]
-        return PowerBand(
-            np.concatenate([band.lowest_kw for band in bands]),
-            np.concatenate([band.highest_kw for band in bands]),
-        )
+        return self._stores.band(slot)
 
     def _device_states(self) -> DeviceState | None:
         """Return the states of all devices beside household batteries; None without any."""

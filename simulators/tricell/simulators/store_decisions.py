@@ -7,12 +7,14 @@ what it must take, which is firm load of its owner, and what it offers to the ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
+from tricell.grid_models.arrays import sum_by_key
 from tricell.markets.flexibility.tanks import Plan, PlanSteps, TankOutlook
 from tricell.simulators.battery import own_surplus_of_batteries
 from tricell.simulators.battery_fleet import BatteryDevices
@@ -70,6 +72,28 @@ class Stores:
     def fleets(self) -> tuple[Fleet, ...]:
         """All fleets in the order of the stores."""
         return (self.batteries, *self.others)
+
+    @cached_property
+    def agent(self) -> IntArray:
+        """Owner of each store, shape (n_store,)."""
+        return np.concatenate([fleet.agent for fleet in self.fleets])
+
+    def band(self, slot: int) -> PowerBand:
+        """Return what a slot allows all stores."""
+        bands = [fleet.band(slot) for fleet in self.fleets]
+        return PowerBand(
+            np.concatenate([band.lowest_kw for band in bands]),
+            np.concatenate([band.highest_kw for band in bands]),
+        )
+
+    def energy_per_power(self, slot: int) -> EnergyPerPower:
+        """Return what power does to all stores in a slot."""
+        parts = [fleet.energy_per_power(slot) for fleet in self.fleets]
+        return EnergyPerPower(
+            np.concatenate([part.into for part in parts]),
+            np.concatenate([part.out_of for part in parts]),
+            np.concatenate([part.wear_eur_per_kwh for part in parts]),
+        )
 
     def split(self, of_stores: FloatArray) -> list[FloatArray]:
         """Cut an array over stores, shape (..., n_store), into those of the fleets."""
@@ -133,7 +157,7 @@ class ByRule:
             wanted = self._wanted(slot)
             must += wanted
             for fleet, power in zip(self._stores.others, wanted, strict=True):
-                taken = np.bincount(fleet.agent, weights=power, minlength=len(surplus_kw))
+                taken = sum_by_key(fleet.agent, power, len(surplus_kw))
                 surplus = surplus - taken
         state = BatterySlot(
             soc_kwh=self._stores.batteries.soc_kwh,
@@ -227,7 +251,7 @@ class ByPlan:
         self._stores, self._manager, self._prices = stores, manager, prices
         self._replan_slots, self._shared = replan_slots, shared
         self._battery_prices = prices.of_first(len(stores.batteries.names))
-        self._agent = np.concatenate([fleet.agent for fleet in stores.fleets])
+        self._agent = stores.agent
         self._planned_at = -1
         self._planned: dict[str, FloatArray] = {}
 
@@ -236,9 +260,7 @@ class ByPlan:
         if self._planned_at < 0 or slot - self._planned_at >= self._replan_slots:
             self._plan_from(slot)
         row = slot - self._planned_at
-        fleets = self._stores.fleets
-        band = _joined_bands([fleet.band(slot) for fleet in fleets])
-        energy = _joined_energy([fleet.energy_per_power(slot) for fleet in fleets])
+        band, energy = self._stores.band(slot), self._stores.energy_per_power(slot)
         now = PlannedSlot(**{name: values[row] for name, values in self._planned.items()})
         must = np.maximum(band.lowest_kw, 0.0)
         must += kept_inside(now, band, self._agent, surplus_kw - self._of_agents(must, surplus_kw))
@@ -255,7 +277,7 @@ class ByPlan:
         return StoreDecision(must, orders)
 
     def _of_agents(self, of_stores: FloatArray, like: FloatArray) -> FloatArray:
-        return np.asarray(np.bincount(self._agent, weights=of_stores, minlength=len(like)))
+        return sum_by_key(self._agent, of_stores, len(like))
 
     def _orders_of_shared(self, slot: int) -> BatteryOrders:
         fleet = self._stores.batteries
@@ -301,18 +323,3 @@ class ByPlan:
         """Go on with the plan in force."""
         self._planned_at, self._planned = int(memory["planned_at"]), dict(memory["planned"])
         self._manager.recall(memory["manager"])
-
-
-def _joined_bands(bands: Sequence[PowerBand]) -> PowerBand:
-    return PowerBand(
-        np.concatenate([band.lowest_kw for band in bands]),
-        np.concatenate([band.highest_kw for band in bands]),
-    )
-
-
-def _joined_energy(parts: Sequence[EnergyPerPower]) -> EnergyPerPower:
-    return EnergyPerPower(
-        np.concatenate([part.into for part in parts]),
-        np.concatenate([part.out_of for part in parts]),
-        np.concatenate([part.wear_eur_per_kwh for part in parts]),
-    )
